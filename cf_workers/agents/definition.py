@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from cf_workers.wire import canonical_json
 
@@ -15,7 +15,8 @@ from cf_workers.wire import canonical_json
 class AgentDefinition(BaseModel):
     """An agent as its project declares it: the text sent to the model, and its settings.
 
-    `text` and `contract` are whole files, sent unchanged. A `None` setting means "the default of whoever runs it".
+    `text` and `contract` are whole files, sent unchanged. A `None` setting means "the default of whoever runs
+    it".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
