@@ -1,0 +1,28 @@
+"""How does a test wait for something another thread or process does?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(predicate: Callable[[], T], what: str, *, timeout: float = 10.0, every: float = 0.02) -> T:
+    """The first true value of `predicate`.
+
+    Args:
+        what: what is waited for, as it reads after "waited 10 s for".
+        timeout: seconds until the test fails.
+        every: seconds between two looks.
+
+    Raises:
+        AssertionError: the predicate stayed false.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s for {what}; last seen: {value!r}")
+        time.sleep(every)
+    return value
