@@ -11,7 +11,7 @@ from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply,
 from cf_workers.agents.prices import cost_usd
 from cf_workers.errors import CallTimeoutError, CancelledError, CfWorkersError, ExecutionError, StreamCutError
 from cf_workers.tasks.runtime import Runtime
-from cf_workers.workflows.inputs import fill
+from cf_workers.workflows.inputs import fill_inputs
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 from cf_workers.workflows.record import Outcome
 
@@ -54,7 +54,7 @@ def call_for(
 
 def task_text(header: RunHeader, step: PlannedStep) -> str:
     """The step's own task with its inputs filled in, and the run's task; both where both are given."""
-    own = fill(step.task, header.inputs) if step.task else None
+    own = fill_inputs(step.task, header.inputs) if step.task else None
     return "\n\n".join(text for text in (own, header.task) if text)
 
 

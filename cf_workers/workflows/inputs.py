@@ -1,22 +1,22 @@
-"""How are a run's inputs put into the tasks of its steps?"""
+"""Which inputs does a task ask for, and how are they filled in?"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-_PLACE = re.compile(r"\{\{\s*inputs\.([A-Za-z0-9_-]+)\s*\}\}")
+_INPUT = re.compile(r"\{\{\s*inputs\.([^{}]*?)\s*\}\}")
 
 
-def names_in(text: str) -> list[str]:
-    """The inputs that a task uses, each once, in order."""
-    return list(dict.fromkeys(_PLACE.findall(text)))
+def input_names(task: str) -> tuple[str, ...]:
+    """The names in `{{ inputs.NAME }}`, each once, as they come; also those that no input can have."""
+    return tuple(dict.fromkeys(_INPUT.findall(task)))
 
 
-def fill(text: str, inputs: Mapping[str, str]) -> str:
-    """Put the values in; what is put in is not looked at again.
+def fill_inputs(task: str, values: Mapping[str, str]) -> str:
+    """The task with its inputs filled in; what a value itself contains is left as it is.
 
     Raises:
-        KeyError: an input has no value.
+        KeyError: a value is missing.
     """
-    return _PLACE.sub(lambda match: inputs[match.group(1)], text)
+    return _INPUT.sub(lambda match: values[match.group(1)], task)
