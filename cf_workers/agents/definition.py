@@ -85,6 +85,15 @@ class Usage(BaseModel):
     cache_creation_1h_input_tokens: int = 0
     service_tier: str | None = None
 
+    def __add__(self, other: Usage) -> Usage:
+        """Both together; the tier is that of the later one, `other`."""
+        counts = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in type(self).model_fields
+            if name != "service_tier"
+        }
+        return Usage(**counts, service_tier=other.service_tier or self.service_tier)
+
     @property
     def prompt_tokens(self) -> int:
         """All tokens of the prompt: uncached, written and read."""

@@ -1,0 +1,394 @@
+"""How is a model asked, once, so that the call ends in time, can be stopped, and fails in our own terms?
+
+The only module that imports the provider's SDK, and it does so when it is first needed: that takes a second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from cf_workers.agents import verdict
+from cf_workers.agents.cancel import CancelToken
+from cf_workers.agents.definition import AgentCall, AgentReply, Usage
+from cf_workers.agents.flight import Flight, airborne
+from cf_workers.agents.prompt import CacheTtl, build_request
+from cf_workers.agents.reply import Assembly, event_failure, message_of, reply_of, text_of, usage_of
+from cf_workers.errors import CfWorkersError, StreamCutError
+
+if TYPE_CHECKING:
+    import anthropic
+    import httpx2
+
+T = TypeVar("T")
+
+_ONE_CLIENT_UP_TO = 100
+_THREADS_PER_SHARD = 60
+_MOST_SHARDS = 8
+
+
+@dataclass(frozen=True)
+class ProviderPolicy:
+    """How calls are made.
+
+    Args:
+        threads: how many threads may call at once.
+        shards: clients, each with a pool of its own; a pool's book-keeping grows with its connections.
+            `None`: one up to 100 threads, then 4 to 8.
+        connect_timeout_seconds: bound on resolving, connecting and the TLS handshake, each.
+        keepalive_seconds: how long an idle connection is kept.
+        stream_above_tokens: calls with a higher `max_tokens` are streamed; beyond this figure the API may
+            hold an unstreamed connection silent for more than ten minutes.
+        max_turns: how often a reply that pauses is continued, the first turn included.
+        cache_ttl: how long the provider keeps system prompts in its prompt cache.
+        base_url: where the API is; `None` leaves it to the SDK (ANTHROPIC_BASE_URL).
+        api_key: `None` leaves it to the SDK (ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, profiles, federation).
+    """
+
+    threads: int = 100
+    shards: int | None = None
+    connect_timeout_seconds: float = 5.0
+    keepalive_seconds: float = 60.0
+    stream_above_tokens: int = 21_333
+    max_turns: int = 5
+    cache_ttl: CacheTtl = "5m"
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def clients(self) -> int:
+        """How many clients a process has."""
+        if self.shards is not None:
+            return max(1, self.shards)
+        if self.threads <= _ONE_CLIENT_UP_TO:
+            return 1
+        return min(_MOST_SHARDS, max(4, self.threads // _THREADS_PER_SHARD))
+
+
+class _Turn(NamedTuple):
+    message: dict[str, Any]
+    headers: Mapping[str, str]
+
+
+class AnthropicProvider:
+    """Asks Claude, from any number of threads at once."""
+
+    def __init__(self, policy: ProviderPolicy | None = None) -> None:
+        self._policy = policy or ProviderPolicy()
+        self._inherited: list[Any] = []
+        self._reset()
+        _providers.add(self)
+
+    def warm(self) -> None:
+        """Load the SDK and make the clients of this process, which takes about a second, once.
+
+        Raises:
+            CredentialsError: a configured profile or token file cannot be read.
+            ConfigError: the environment names a proxy that cannot be used.
+        """
+        if self._clients:
+            return
+        with self._lock:
+            if not self._clients:
+                self._clients = _outcome(self._make_clients, judge)
+
+    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
+        """Ask once, and come back within `call.timeout_seconds` or soon after the token is cancelled.
+
+        A reply that arrived whole is returned even if the token was cancelled meanwhile: it is paid for.
+
+        Raises:
+            TransientError: the same call may succeed later; carries `retry_after` where the API said so.
+            PermanentError: it would fail again.
+            SpendLimitError: a spend limit is reached.
+            CancelledError: the token was cancelled.
+        """
+        self.warm()
+        if token is not None and token.cancelled:
+            raise verdict.cancelled(token.reason)
+        billed: list[Usage] = []
+        flight = Flight(time.monotonic() + call.timeout_seconds)
+        forget = token.on_cancel(lambda: flight.abort("cancelled")) if token is not None else None
+
+        def judge_this(error: Exception) -> Exception:
+            return _completed(_judge_call(error, call, flight, token), billed, flight)
+
+        try:
+            with airborne(flight):
+                return _outcome(lambda: self._converse(call, flight, billed), judge_this)
+        finally:
+            if forget is not None:
+                forget()
+
+    def close(self) -> None:
+        """Close all connections of this process; the next call makes new ones."""
+        with self._lock:
+            clients, self._clients = self._clients, []
+        for client in clients:
+            client.close()
+
+    def _reset(self) -> None:
+        """To the state before the first call; also in a forked child, which may share no lock or socket."""
+        self._inherited.append(getattr(self, "_clients", None))
+        self._lock = threading.Lock()
+        self._clients: list[anthropic.Anthropic] = []
+        self._shard = threading.local()
+        self._next_shard = itertools.count()
+
+    def _make_clients(self) -> list[anthropic.Anthropic]:
+        import anthropic
+        import httpx2
+
+        from cf_workers.agents.transport import InterruptibleTransport, proxy_for
+
+        policy = self._policy
+        ssl_context = httpx2.create_ssl_context()
+        timeout = self._timeout(600)
+        clients = []
+        for _ in range(policy.clients):
+            transport = InterruptibleTransport(
+                ssl_context, connections=policy.threads + 8, keepalive_seconds=policy.keepalive_seconds
+            )
+            client = anthropic.Anthropic(
+                api_key=policy.api_key,
+                base_url=policy.base_url,
+                max_retries=0,
+                timeout=timeout,
+                open_telemetry=None if _is_traced() else False,
+                http_client=anthropic.DefaultHttpxClient(transport=transport, timeout=timeout),
+            )
+            client.messages.with_raw_response  # noqa: B018  imports the resource, which takes half of a second
+            clients.append(client)
+        proxy_for(clients[0].base_url.scheme, clients[0].base_url.host)
+        return clients
+
+    def _client(self) -> anthropic.Anthropic:
+        """Round robin by thread: thread identifiers are addresses, which share their low digits."""
+        number = getattr(self._shard, "number", None)
+        if number is None:
+            number = self._shard.number = next(self._next_shard)
+        clients = self._clients
+        return clients[number % len(clients)]
+
+    def _timeout(self, seconds: float) -> httpx2.Timeout:
+        import httpx2
+
+        # A backstop: the flight's deadline comes first.
+        connect = self._policy.connect_timeout_seconds
+        return httpx2.Timeout(seconds + 1, connect=connect, pool=connect)
+
+    def _converse(self, call: AgentCall, flight: Flight, billed: list[Usage]) -> AgentReply:
+        request = build_request(call, cache_ttl=self._policy.cache_ttl)
+        turn_once = self._stream if call.max_tokens > self._policy.stream_above_tokens else self._create
+        timeout = self._timeout(call.timeout_seconds)
+        text = ""
+        for _ in range(self._policy.max_turns):
+            flight.check()
+            flight.answered, flight.request_id = False, None
+            message, headers = turn_once(request, timeout, billed)
+            text += text_of(message)
+            if message["stop_reason"] != "pause_turn":
+                usage = sum(billed[1:], billed[0])
+                return reply_of(message, call, text=text, usage=usage, headers=headers)
+            said = {"role": "assistant", "content": message["content"]}
+            request = {**request, "messages": [*request["messages"], said]}
+        raise verdict.bad_reply(
+            f"The model paused its turn {self._policy.max_turns} times without coming to an end.",
+            kind="paused",
+        )
+
+    def _create(self, request: dict[str, Any], timeout: httpx2.Timeout, billed: list[Usage]) -> _Turn:
+        # Reading the JSON ourselves takes a fifth off the CPU time of a call with typed models.
+        raw = self._client().messages.with_raw_response.create(**request, timeout=timeout)
+        message = message_of(raw.http_response.json())
+        billed.append(usage_of(message))
+        return _Turn(message, raw.headers)
+
+    def _stream(self, request: dict[str, Any], timeout: httpx2.Timeout, billed: list[Usage]) -> _Turn:
+        raw = self._client().messages.with_raw_response.create(**request, timeout=timeout, stream=True)
+        assembly = Assembly()
+        try:
+            _assemble(raw.http_response, assembly)
+        finally:
+            raw.http_response.close()
+            if assembly.message is not None:
+                billed.append(assembly.usage())
+        if not assembly.complete:
+            raise verdict.of_break("in_reply")
+        return _Turn(message_of(assembly.message), raw.headers)
+
+
+_providers: weakref.WeakSet[AnthropicProvider] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for provider in list(_providers):
+        provider._reset()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _outcome(work: Callable[[], T], judge: Callable[[Exception], Exception]) -> T:
+    """The result of `work`, or the verdict on its failure, without the SDK's exception as cause or context.
+
+    That exception holds the key and the prompt, and whoever logs or pickles an error takes its chain along.
+    """
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  the border to the SDK: what it raises is judged, and raised anew
+        failure = judge(error)
+    failure.__cause__ = failure.__context__ = None
+    raise failure.with_traceback(None)
+
+
+def _assemble(response: httpx2.Response, assembly: Assembly) -> None:
+    import anthropic
+
+    for event in anthropic.Stream.raw_events(response):
+        if event.event == "error":
+            raise _StreamSaysNo(event_failure(event.data, response.status_code, response.headers))
+        if event.event is not None and event.event != "ping" and event.data:
+            assembly.feed(event.json())
+
+
+class _StreamSaysNo(Exception):
+    """An error event inside a stream."""
+
+    def __init__(self, failure: verdict.StatusFailure) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+def judge(
+    error: Exception, *, secrets: Sequence[str] = (), answered: bool = False, seconds: float | None = None
+) -> Exception:
+    """What an exception of the SDK, or from below it, means; one that is none of theirs is handed back.
+
+    Args:
+        secrets: texts of the request, which no message may quote.
+        answered: whether the head of an answer had arrived.
+        seconds: the time-out of the call.
+    """
+    import anthropic
+    import httpx2
+
+    chain = list(_causes(error))
+    if ours := next((link for link in chain if isinstance(link, CfWorkersError)), None):
+        return ours
+    if isinstance(error, _StreamSaysNo):
+        return verdict.of_status(error.failure, secrets=secrets)
+    if isinstance(error, anthropic.APIStatusError):
+        return verdict.of_status(_status_failure(error), secrets=secrets)
+    if isinstance(error, anthropic.APIConnectionError | httpx2.TransportError):
+        return _judge_break(chain, answered=answered, seconds=seconds)
+    if isinstance(error, _CANNOT_USE | anthropic.AnthropicError | httpx2.HTTPError | httpx2.InvalidURL):
+        return _judge_use(error, answered=answered)
+    return error
+
+
+_CANNOT_USE = ValueError | TypeError | LookupError | AttributeError | OSError
+
+
+def _judge_break(chain: Sequence[BaseException], *, answered: bool, seconds: float | None) -> Exception:
+    import httpx2
+
+    root = chain[-1]
+    if isinstance(root, Exception) and not isinstance(root, OSError) and not _is_of_the_sdk(root):
+        # Thrown into the call from outside, as a soft time limit is.
+        return root
+    if any(isinstance(link, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for link in chain):
+        unknown_name = any(isinstance(link, socket.gaierror) for link in chain)
+        return verdict.of_break("dns" if unknown_name else "connect")
+    if any(isinstance(link, httpx2.PoolTimeout) for link in chain):
+        return verdict.of_break("pool")
+    if any(isinstance(link, httpx2.TimeoutException) for link in chain):
+        return verdict.of_break("timeout", seconds=seconds)
+    return verdict.of_break("in_reply" if answered else "before_reply")
+
+
+def _judge_use(error: Exception, *, answered: bool) -> CfWorkersError:
+    """The SDK, or our own reading, could not deal with what it was given."""
+    import anthropic
+
+    if answered or isinstance(error, anthropic.APIResponseValidationError):
+        return verdict.unreadable_reply(type(error).__name__)
+    if isinstance(error, anthropic.CredentialsError):
+        return verdict.unusable_credentials(type(error).__name__)
+    if isinstance(error, TypeError) and "authentication method" in str(error):
+        return verdict.missing_credentials()
+    if "Streaming is required" in str(error):
+        return verdict.unsendable("max_tokens is too high for a call that is not streamed", "Lower max_tokens.")
+    return verdict.unsendable(f"{type(error).__name__} at {_place(error)}")
+
+
+def _judge_call(error: Exception, call: AgentCall, flight: Flight, token: CancelToken | None) -> Exception:
+    # A call that was stopped breaks its connection, so what the connection says comes last.
+    if isinstance(error, CfWorkersError) and not isinstance(error, StreamCutError):
+        return error
+    if token is not None and token.cancelled:
+        return verdict.cancelled(token.reason)
+    if flight.aborted == "deadline":
+        return verdict.of_break("timeout", seconds=call.timeout_seconds)
+    outputs = [output.output for output in call.outputs]
+    secrets = [call.task, call.agent.text, call.agent.contract or "", *outputs]
+    return judge(error, secrets=secrets, answered=flight.answered, seconds=call.timeout_seconds)
+
+
+def _completed(error: Exception, billed: Sequence[Usage], flight: Flight) -> Exception:
+    """The error with what it cost and the id of the request, as far as known."""
+    if not isinstance(error, CfWorkersError):
+        return error
+    details = error.details
+    if billed:
+        details.setdefault("usage", sum(billed[1:], billed[0]).model_dump())
+    if flight.request_id is not None and details.get("request_id") is None:
+        details["request_id"] = flight.request_id
+    return type(error)(error.message, details)
+
+
+def _status_failure(error: anthropic.APIStatusError) -> verdict.StatusFailure:
+    return verdict.StatusFailure(
+        status=error.status_code,
+        type=error.type if isinstance(error.type, str) else None,
+        error_code=error.error_code,
+        message=error.api_message if isinstance(error.api_message, str) else None,
+        request_id=error.request_id,
+        headers=error.response.headers,
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _is_of_the_sdk(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in {"anthropic", "httpx2", "httpcore2", "h11"}
+
+
+def _place(error: BaseException) -> str:
+    """File and line where it was raised; its text may hold pieces of the prompt."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+
+
+def _is_traced() -> bool:
+    """Whether somebody set up OpenTelemetry; the SDK's spans cost 0.3 ms a call even when nobody looks."""
+    from opentelemetry import trace
+
+    if "ANTHROPIC_OPEN_TELEMETRY" in os.environ:
+        return True
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
