@@ -36,9 +36,10 @@ class ModelFacts:
     end_of_life: date | None = None
 
 
-# Ids and ends: `anthropic` 2.12, types/model.py and DEPRECATED_MODELS of resources/messages/messages.py; a test
-# compares them. Cacheable minimum: https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
-# Rate-limit classes: https://platform.claude.com/docs/en/api/rate-limits. Newest first within a family.
+# Ids and ends: `anthropic` 2.12, types/model.py and DEPRECATED_MODELS of resources/messages/messages.py, with
+# which a test compares them. Newest first within a family.
+# Cacheable minimum: https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+# Rate-limit classes: https://platform.claude.com/docs/en/api/rate-limits
 _KNOWN = (
     ModelFacts("claude-fable-5-2", "claude-fable-5-2"),
     ModelFacts("claude-fable-5-1", "claude-fable-5", 512),

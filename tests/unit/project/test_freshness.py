@@ -88,6 +88,20 @@ def test_an_edit_that_keeps_length_and_time_stamp_is_seen(folder):
     assert cache.project(folder.file).name == "bbb"
 
 
+def test_an_edit_is_seen_where_the_clock_of_the_file_system_stands_still(folder, monkeypatch):
+    """Two writes in one tick leave equal stamps, so a stamp as young as that is not trusted."""
+    stamp = (time.time_ns(), time.time_ns(), 3, 1)
+    monkeypatch.setattr(files_module.time, "time_ns", lambda: stamp[0] + 10**6)
+    monkeypatch.setattr(files_module, "_stamp", lambda status: stamp)
+    cache = ProjectCache()
+    folder.write({"name": "aaa"})
+    assert cache.project(folder.file).name == "aaa"
+
+    folder.write({"name": "bbb"})
+
+    assert cache.project(folder.file).name == "bbb"
+
+
 def test_a_file_replaced_by_another_is_seen(folder, tmp_path, monkeypatch):
     folder.write({"name": "old"})
     settle(monkeypatch)
