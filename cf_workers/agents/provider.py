@@ -305,7 +305,9 @@ def _judge_break(chain: Sequence[BaseException], *, answered: bool, seconds: flo
     if isinstance(root, Exception) and not isinstance(root, OSError) and not _is_of_the_sdk(root):
         # Thrown into the call from outside, as a soft time limit is.
         return root
-    if any(isinstance(link, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for link in chain):
+    if any(
+        isinstance(link, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for link in chain
+    ):
         unknown_name = any(isinstance(link, socket.gaierror) for link in chain)
         return verdict.of_break("dns" if unknown_name else "connect")
     if any(isinstance(link, httpx2.PoolTimeout) for link in chain):
@@ -326,7 +328,9 @@ def _judge_use(error: Exception, *, answered: bool) -> CfWorkersError:
     if isinstance(error, TypeError) and "authentication method" in str(error):
         return verdict.missing_credentials()
     if "Streaming is required" in str(error):
-        return verdict.unsendable("max_tokens is too high for a call that is not streamed", "Lower max_tokens.")
+        return verdict.unsendable(
+            "max_tokens is too high for a call that is not streamed", "Lower max_tokens."
+        )
     return verdict.unsendable(f"{type(error).__name__} at {_place(error)}")
 
 

@@ -146,7 +146,9 @@ def _refusal(message: Mapping[str, Any], reply: AgentReply) -> RefusedError:
 
 def _not_json(reply: AgentReply, call: AgentCall) -> Exception:
     if reply.truncated:
-        problem = f"The reply was truncated ({reply.stop_reason}), so it is not the JSON of the output schema."
+        problem = (
+            f"The reply was truncated ({reply.stop_reason}), so it is not the JSON of the output schema."
+        )
         hint = f"Raise max_tokens of the agent; it is {call.max_tokens}."
     else:
         problem, hint = "The reply is not the JSON that the output schema asks for.", None

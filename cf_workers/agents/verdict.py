@@ -196,7 +196,9 @@ def unsendable(problem: str, hint: str | None = None) -> CallRejectedError:
 
 def unreadable_reply(problem: str) -> BadReplyError:
     """The verdict when what came back is not even JSON of the right shape."""
-    return bad_reply(f"The answer of the API cannot be read ({problem}).", kind="unreadable", hint=_HINT_BETWEEN)
+    return bad_reply(
+        f"The answer of the API cannot be read ({problem}).", kind="unreadable", hint=_HINT_BETWEEN
+    )
 
 
 def bad_reply(

@@ -147,7 +147,8 @@ class TaskPool(BasePool):  # type: ignore[misc]
 
     def _later(self, callback: Callable[[], None]) -> None:
         """Call on the event loop after the pause. Without a loop, or with a stopped one, the message stays
-        unacknowledged until the channel closes, which restores it."""
+        unacknowledged until the channel closes, which restores it.
+        """
         hub = self._hub
         if hub is not None:
             hub.call_soon(lambda: hub.call_later(self.policy.requeue_delay, callback))

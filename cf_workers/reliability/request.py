@@ -43,7 +43,7 @@ class Request(CeleryRequest):  # type: ignore[misc]
         elif not emit_retry:
             token_for(self.id).cancel(Reason.DRAINING)
 
-    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+    def send_event(self, type: str, **fields: Any) -> None:
         """What a revoked task still did before it noticed is no news: it stays revoked."""
         if self._already_revoked and type in _AFTERMATH:
             return

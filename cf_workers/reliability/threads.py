@@ -103,5 +103,5 @@ class ThreadCrew:
     def _run(self, job: Job) -> None:
         try:
             job()
-        except BaseException:  # noqa: BLE001 - a thread of the crew outlives whatever a job does
+        except BaseException:
             log.exception("job of the pool failed thread=%s", threading.current_thread().name)

@@ -17,8 +17,27 @@ from cf_workers.wire import canonical_json
 NO_SAMPLING_SINCE = "2026-10-21"
 SAMPLING = ("temperature", "top_p", "top_k")
 FIELDS = frozenset(
-    "model max_tokens messages system cache_control metadata service_tier inference_geo speed thinking output_config"
-    " tools tool_choice stop_sequences stream container diagnostics user_profile_id workspace_id".split()
+    [
+        "model",
+        "max_tokens",
+        "messages",
+        "system",
+        "cache_control",
+        "metadata",
+        "service_tier",
+        "inference_geo",
+        "speed",
+        "thinking",
+        "output_config",
+        "tools",
+        "tool_choice",
+        "stop_sequences",
+        "stream",
+        "container",
+        "diagnostics",
+        "user_profile_id",
+        "workspace_id",
+    ]
 )
 """Parameters of `messages.create` in anthropic 2.12; others need a beta header."""
 ROLES = ("user", "assistant", "system")

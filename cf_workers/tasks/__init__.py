@@ -1,7 +1,7 @@
 """The worker's side: what Celery executes.
 
-    from cf_workers.tasks import run_agent
-    run_agent.delay("python-expert", "Explain decorators").get(timeout=120)
+from cf_workers.tasks import run_agent
+run_agent.delay("python-expert", "Explain decorators").get(timeout=120)
 """
 
 from cf_workers.tasks.agent import run_agent

@@ -1,16 +1,18 @@
 """The Celery application that the tasks belong to.
 
-It is configured by `cf_workers.celery`, the composition root, when the first setting is needed: Celery imports
-a configuration that is named by a string only then.
+Celery reads a configuration that is named by a string when the first setting is needed, and not before.
 """
 
 from __future__ import annotations
 
 from celery import Celery
 
+from cf_workers.reliability import install
+
 app = Celery(
     "cf_workers",
     set_as_current=False,
-    config_source="cf_workers.celery:configuration",
+    config_source="cf_workers.application:configuration",
     include=["cf_workers.tasks"],
 )
+install(app)

@@ -9,7 +9,14 @@ from typing import Any
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
 from cf_workers.agents.prices import cost_usd
-from cf_workers.errors import CallTimeoutError, CancelledError, CfWorkersError, ExecutionError, StreamCutError
+from cf_workers.errors import (
+    CallTimeoutError,
+    CancelledError,
+    CfWorkersError,
+    ExecutionError,
+    StreamCutError,
+    describe_error,
+)
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.inputs import fill_inputs
 from cf_workers.workflows.plan import PlannedStep, RunHeader
@@ -20,7 +27,9 @@ _MAYBE_PAID = (CallTimeoutError, StreamCutError, CancelledError)
 """Failures after which nobody knows whether the provider billed the call."""
 
 
-def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, token: CancelToken) -> tuple[AgentReply, float]:
+def ask(
+    runtime: Runtime, header: RunHeader, step: PlannedStep, token: CancelToken
+) -> tuple[AgentReply, float]:
     """Ask the step's agent; returns the reply and the seconds it took.
 
     Raises:
@@ -120,17 +129,16 @@ def maybe_lost(error: CfWorkersError) -> int:
     return int(isinstance(error, _MAYBE_PAID))
 
 
-def describe_error(error: CfWorkersError) -> dict[str, Any]:
-    """An error as results show it."""
-    return {"type": type(error).__name__, "message": error.message, **error.details}
-
-
 def _billed(error: CfWorkersError) -> Usage | None:
-    usage: Mapping[str, Any] | None = error.details.get("usage") if isinstance(error, ExecutionError) else None
+    usage: Mapping[str, Any] | None = (
+        error.details.get("usage") if isinstance(error, ExecutionError) else None
+    )
     return Usage.model_validate(usage) if usage else None
 
 
 def _outputs(runtime: Runtime, header: RunHeader, step: PlannedStep) -> list[DependencyOutput]:
+    if previous := header.options.get("previous"):
+        return [DependencyOutput(f"previous-{n}", p["agent"], p["output"]) for n, p in enumerate(previous, 1)]
     if not step.passes or not step.dependencies:
         return []
     found = runtime.store.dependency_outputs(header.run, step.dependencies)

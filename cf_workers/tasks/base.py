@@ -7,7 +7,7 @@ state on the task object that leaks from one request into the next (Celery 5.7).
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from celery import Task
 from celery.exceptions import Retry
@@ -49,7 +49,3 @@ class AgentTask(Task):
         )
         again.apply_async()
         raise Retry(str(error), exc=error, when=countdown)
-
-    def argsrepr_for(self, *args: Any, **kwargs: Any) -> str:
-        """What Flower and the logs show of the arguments: what identifies them, never a prompt."""
-        raise NotImplementedError

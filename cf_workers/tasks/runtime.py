@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cf_workers.agents.cancel import CancelToken
-from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply
-from cf_workers.wire import Payload
+from cf_workers.agents.definition import AgentCall, AgentReply
+from cf_workers.planning import ExecutionOptions, Planned
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
-from cf_workers.workflows.plan import Plan
 from cf_workers.workflows.record import RunStore
 
 
@@ -27,18 +26,7 @@ class Model(Protocol):
         ...
 
 
-class ExecutionOptions(Payload):
-    """What a caller may set for one execution; `None` means the agent's own setting, then the default."""
-
-    model: str | None = None
-    max_tokens: int | None = None
-    timeout_seconds: float | None = None
-    max_retries: int | None = None
-    cacheable: bool | None = None
-    effort: str | None = None
-
-
-Planner = Callable[[str, ExecutionOptions], tuple[Plan, AgentDefinition]]
+Planner = Callable[[str, ExecutionOptions], Planned]
 """Looks an agent up in the process's project and plans one execution of it."""
 
 
@@ -63,7 +51,7 @@ _lock = threading.Lock()
 
 def install(factory: Callable[[], Runtime]) -> None:
     """Say how the runtime of a process is made; it is made when first needed, in each process for itself."""
-    global _factory, _current  # noqa: PLW0603
+    global _factory, _current
     with _lock:
         _factory, _current = factory, None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from cf_workers._redis import Keys, RedisClient
-from cf_workers.errors import DefinitionMissingError
+from cf_workers.errors import CfWorkersError, DefinitionMissingError, restore_error
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.plan import Plan, PlannedStep
 from cf_workers.workflows.record import unknown_run
@@ -104,6 +104,21 @@ class History:
             for step in self._plan_of(record)
         }
         return _run_document(run, record, steps, order)
+
+    def execution(self, run: str) -> dict[str, Any]:
+        """A single execution, as `execute --json` prints it.
+
+        Raises:
+            UnknownRunError: there is no such execution.
+        """
+        document = self.document(run)
+        (result,) = document["results"].values()
+        return execution_document(run, document["status"], result)
+
+    def execution_error(self, run: str) -> CfWorkersError:
+        """The error with which an execution ended."""
+        (result,) = self.document(run)["results"].values()
+        return restore_error(result["error"] or {"type": "", "message": f"execution {run!r} failed"})
 
     def newest(self, *, limit: int = 20, offset: int = 0) -> list[dict[str, Any]]:
         """The newest runs and executions first, without their steps."""
@@ -216,6 +231,43 @@ def _run_document(
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
         "lost_calls": int(record.get("lost_calls", 0)),
+    }
+
+
+def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of one execution.
+
+    Args:
+        result: the step's entry in a run document.
+    """
+    usage = result["usage"] or {}
+    written = usage.get("cache_creation_input_tokens", 0) + usage.get("cache_read_input_tokens", 0)
+    input_tokens = usage.get("input_tokens", 0) + written
+    output_tokens = usage.get("output_tokens", 0)
+    metadata = result["metadata"]
+    return {
+        "success": status == "succeeded",
+        "status": status,
+        "agent_name": result["agent"],
+        "output": result["output"],
+        "errors": [result["error"]["message"]] if result["error"] else [],
+        "metadata": {
+            "execution_id": run,
+            "model": result["model"],
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "tokens_used": input_tokens + output_tokens,
+            "usage": usage or None,
+            "execution_time_ms": metadata.get("execution_time_ms"),
+            "cached": result["cached"],
+            "cache_age_seconds": metadata.get("cache_age_seconds"),
+            "estimated_cost": result["estimated_cost"],
+            "attempts": result["attempts"],
+            "stop_reason": metadata.get("stop_reason"),
+            "truncated": metadata.get("truncated", False),
+            "request_id": metadata.get("request_id"),
+            "error": result["error"],
+        },
     }
 
 

@@ -21,6 +21,7 @@ class PlannedStep(Payload):
 
     Args:
         definition: digest under which the agent's definition is pinned.
+        max_retries: `None` leaves it to the worker's task.
         after: steps that must have ended first without handing anything on (sequential runs).
         passes: whether it sees the outputs of its dependencies.
     """
@@ -31,7 +32,7 @@ class PlannedStep(Payload):
     model: str
     max_tokens: int
     timeout_seconds: float
-    max_retries: int
+    max_retries: int | None = None
     lane: Lane = "interactive"
     task: str | None = None
     dependencies: tuple[str, ...] = ()

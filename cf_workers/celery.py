@@ -1,0 +1,105 @@
+"""The composition root of a worker: settings become policies, policies collaborators, once per process.
+
+`celery -A cf_workers worker` finds the application here.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from celery import signals
+from kombu.exceptions import OperationalError
+
+from cf_workers import __version__
+from cf_workers._redis import Keys, connect
+from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
+from cf_workers.application import default_context
+from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.tasks import runtime
+from cf_workers.tasks.app import app
+from cf_workers.workflows.definitions import Definitions
+from cf_workers.workflows.history import History
+from cf_workers.workflows.joins import Joins
+from cf_workers.workflows.launcher import Launcher
+from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.reconciler import Reconciler
+from cf_workers.workflows.record import RunStore
+
+__all__ = ["app"]
+
+_BUSY = 1
+_reconcilers: dict[int, Reconciler] = {}
+
+
+def build_runtime() -> runtime.Runtime:
+    """The collaborators of this process; nothing is sent before they are used."""
+    context = default_context()
+    settings = context.settings
+    client = connect(context.redis_url, max_connections=settings.worker.concurrency + 20)
+    keys = Keys(settings.namespace)
+    definitions = Definitions(client, keys)
+    store = RunStore(client, keys, definitions, settings.record_policy)
+    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+    def plan(agent: str, options: ExecutionOptions) -> Planned:
+        return plan_execution(agent, context.project, settings, options)
+
+    return runtime.Runtime(
+        client=client,
+        keys=keys,
+        store=store,
+        history=History(client, keys, definitions),
+        definitions=definitions,
+        launcher=Launcher(app, store, definitions, Joins(app)),
+        heartbeat=Heartbeat(
+            client, keys, worker=worker, about=lambda: _about(worker), policy=settings.liveness_policy
+        ),
+        model=AnthropicProvider(
+            ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
+        ),
+        plan_execution=plan,
+        max_task_chars=settings.max_task_chars,
+    )
+
+
+runtime.install(build_runtime)
+
+_about_queues: list[str] = []
+
+
+def _about(worker: str) -> Mapping[str, Any]:
+    return {
+        "worker": worker,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "version": __version__,
+        "queues": _about_queues,
+    }
+
+
+def queue_length(queue: str) -> int:
+    """Messages waiting in a queue; not empty where the broker does not say."""
+    try:
+        with app.connection_for_read() as connection:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+    except (OperationalError, *app.connection_for_read().channel_errors):
+        return _BUSY
+
+
+@signals.celeryd_after_setup.connect(weak=False)
+def _note_queues(instance: Any, **_: Any) -> None:
+    if instance.app is app:
+        _about_queues[:] = list(app.amqp.queues.consume_from)
+
+
+@signals.worker_init.connect(weak=False)
+def _begin(sender: Any, **_: Any) -> None:
+    """Before the worker says that it is ready: SDK loaded, clients made, liveness written."""
+    if sender.app is not app:
+        return
+    raise NotImplementedError
