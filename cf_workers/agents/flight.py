@@ -214,17 +214,19 @@ def _resolve(host: str, port: int, timeout: float | None) -> list[Any]:
         ipaddress.ip_address(host)
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     answers: list[Any] = []
+    answered = threading.Event()
 
     def ask() -> None:
         try:
             answers.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answers.append(error)
+        answered.set()
 
     # Nothing can interrupt getaddrinfo: it runs in a thread of its own, which may be left behind.
     thread = threading.Thread(target=ask, name="cf-workers-resolve", daemon=True)
     thread.start()
-    _wait(lambda seconds: (thread.join(seconds), bool(answers))[1], timeout)
+    _wait(answered.wait, timeout)
     answer = answers[0]
     if isinstance(answer, Exception):
         raise answer if isinstance(answer, OSError) else socket.gaierror(socket.EAI_NONAME, "bad host name")

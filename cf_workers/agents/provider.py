@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cf_workers.agents import verdict
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply, Usage
+from cf_workers.agents.diagnosis import StreamRefusalError, judge
 from cf_workers.agents.flight import Flight, airborne
 from cf_workers.agents.prompt import CacheTtl, build_request
 from cf_workers.agents.reply import Assembly, event_failure, message_of, reply_of, text_of, usage_of
@@ -83,6 +82,7 @@ class AnthropicProvider:
 
     def __init__(self, policy: ProviderPolicy | None = None) -> None:
         self._policy = policy or ProviderPolicy()
+        self._clients: list[anthropic.Anthropic] = []
         self._inherited: list[Any] = []
         self._reset()
         _providers.add(self)
@@ -137,9 +137,9 @@ class AnthropicProvider:
 
     def _reset(self) -> None:
         """To the state before the first call; also in a forked child, which may share no lock or socket."""
-        self._inherited.append(getattr(self, "_clients", None))
+        self._inherited.extend(self._clients)
+        self._clients = []
         self._lock = threading.Lock()
-        self._clients: list[anthropic.Anthropic] = []
         self._shard = threading.local()
         self._next_shard = itertools.count()
 
@@ -237,7 +237,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _outcome(work: Callable[[], T], judge: Callable[[Exception], Exception]) -> T:
+def _outcome(work: Callable[[], T], verdict_on: Callable[[Exception], Exception]) -> T:
     """The result of `work`, or the verdict on its failure, without the SDK's exception as cause or context.
 
     That exception holds the key and the prompt, and whoever logs or pickles an error takes its chain along.
@@ -245,7 +245,7 @@ def _outcome(work: Callable[[], T], judge: Callable[[Exception], Exception]) -> 
     try:
         return work()
     except Exception as error:  # noqa: BLE001  the border to the SDK: what it raises is judged, and raised anew
-        failure = judge(error)
+        failure = verdict_on(error)
     failure.__cause__ = failure.__context__ = None
     raise failure.with_traceback(None)
 
@@ -255,83 +255,9 @@ def _assemble(response: httpx2.Response, assembly: Assembly) -> None:
 
     for event in anthropic.Stream.raw_events(response):
         if event.event == "error":
-            raise _StreamSaysNo(event_failure(event.data, response.status_code, response.headers))
+            raise StreamRefusalError(event_failure(event.data, response.status_code, response.headers))
         if event.event is not None and event.event != "ping" and event.data:
             assembly.feed(event.json())
-
-
-class _StreamSaysNo(Exception):
-    """An error event inside a stream."""
-
-    def __init__(self, failure: verdict.StatusFailure) -> None:
-        super().__init__()
-        self.failure = failure
-
-
-def judge(
-    error: Exception, *, secrets: Sequence[str] = (), answered: bool = False, seconds: float | None = None
-) -> Exception:
-    """What an exception of the SDK, or from below it, means; one that is none of theirs is handed back.
-
-    Args:
-        secrets: texts of the request, which no message may quote.
-        answered: whether the head of an answer had arrived.
-        seconds: the time-out of the call.
-    """
-    import anthropic
-    import httpx2
-
-    chain = list(_causes(error))
-    if ours := next((link for link in chain if isinstance(link, CfWorkersError)), None):
-        return ours
-    if isinstance(error, _StreamSaysNo):
-        return verdict.of_status(error.failure, secrets=secrets)
-    if isinstance(error, anthropic.APIStatusError):
-        return verdict.of_status(_status_failure(error), secrets=secrets)
-    if isinstance(error, anthropic.APIConnectionError | httpx2.TransportError):
-        return _judge_break(chain, answered=answered, seconds=seconds)
-    if isinstance(error, _CANNOT_USE | anthropic.AnthropicError | httpx2.HTTPError | httpx2.InvalidURL):
-        return _judge_use(error, answered=answered)
-    return error
-
-
-_CANNOT_USE = ValueError | TypeError | LookupError | AttributeError | OSError
-
-
-def _judge_break(chain: Sequence[BaseException], *, answered: bool, seconds: float | None) -> Exception:
-    import httpx2
-
-    root = chain[-1]
-    if isinstance(root, Exception) and not isinstance(root, OSError) and not _is_of_the_sdk(root):
-        # Thrown into the call from outside, as a soft time limit is.
-        return root
-    if any(
-        isinstance(link, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) for link in chain
-    ):
-        unknown_name = any(isinstance(link, socket.gaierror) for link in chain)
-        return verdict.of_break("dns" if unknown_name else "connect")
-    if any(isinstance(link, httpx2.PoolTimeout) for link in chain):
-        return verdict.of_break("pool")
-    if any(isinstance(link, httpx2.TimeoutException) for link in chain):
-        return verdict.of_break("timeout", seconds=seconds)
-    return verdict.of_break("in_reply" if answered else "before_reply")
-
-
-def _judge_use(error: Exception, *, answered: bool) -> CfWorkersError:
-    """The SDK, or our own reading, could not deal with what it was given."""
-    import anthropic
-
-    if answered or isinstance(error, anthropic.APIResponseValidationError):
-        return verdict.unreadable_reply(type(error).__name__)
-    if isinstance(error, anthropic.CredentialsError):
-        return verdict.unusable_credentials(type(error).__name__)
-    if isinstance(error, TypeError) and "authentication method" in str(error):
-        return verdict.missing_credentials()
-    if "Streaming is required" in str(error):
-        return verdict.unsendable(
-            "max_tokens is too high for a call that is not streamed", "Lower max_tokens."
-        )
-    return verdict.unsendable(f"{type(error).__name__} at {_place(error)}")
 
 
 def _judge_call(error: Exception, call: AgentCall, flight: Flight, token: CancelToken | None) -> Exception:
@@ -357,36 +283,6 @@ def _completed(error: Exception, billed: Sequence[Usage], flight: Flight) -> Exc
     if flight.request_id is not None and details.get("request_id") is None:
         details["request_id"] = flight.request_id
     return type(error)(error.message, details)
-
-
-def _status_failure(error: anthropic.APIStatusError) -> verdict.StatusFailure:
-    return verdict.StatusFailure(
-        status=error.status_code,
-        type=error.type if isinstance(error.type, str) else None,
-        error_code=error.error_code,
-        message=error.api_message if isinstance(error.api_message, str) else None,
-        request_id=error.request_id,
-        headers=error.response.headers,
-    )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__
-
-
-def _is_of_the_sdk(error: BaseException) -> bool:
-    return type(error).__module__.partition(".")[0] in {"anthropic", "httpx2", "httpcore2", "h11"}
-
-
-def _place(error: BaseException) -> str:
-    """File and line where it was raised; its text may hold pieces of the prompt."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
 
 
 def _is_traced() -> bool:

@@ -7,6 +7,7 @@ handshake first tells the thread's `Flight` which socket it is about to wait on.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import select
 import socket
 import ssl
@@ -210,7 +211,7 @@ def proxy_for(scheme: str, host: str) -> str | None:
     proxy_scheme = url.partition("://")[0].lower()
     if proxy_scheme not in ("http", "socks5", "socks5h"):
         raise ConfigError(
-            f"The environment names a proxy of the kind {proxy_scheme!r} for {host!r}; that is not supported.",
+            f"The environment names a proxy of the kind {proxy_scheme!r}, which is not supported.",
             {"hint": "Use an http:// or socks5:// proxy, or list the host in NO_PROXY."},
         )
     if proxy_scheme != "http":
@@ -219,13 +220,7 @@ def proxy_for(scheme: str, host: str) -> str | None:
 
 
 def _need_socks() -> None:
-    try:
-        import socksio  # noqa: F401
-    except ImportError:
-        missing = True
-    else:
-        missing = False
-    if missing:
+    if importlib.util.find_spec("socksio") is None:
         raise ConfigError(
             "The environment names a SOCKS proxy, but the package 'socksio' is not installed.",
             {"hint": "Run `pip install socksio` in the worker's environment."},

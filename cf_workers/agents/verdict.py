@@ -56,8 +56,8 @@ _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""What an error event inside a stream, which has the status 200, would have been as an answer. An unknown type
-is taken as a rejection, an event without a type as a failure of the server."""
+"""What an error event inside a stream, which has the status 200, would have been as an answer. An unknown
+type is taken as a rejection, an event without a type as a failure of the server."""
 
 _OK, _REDIRECTS = 200, 300
 _UNAUTHORIZED, _NEEDS_PAYMENT, _FORBIDDEN, _NOT_FOUND = 401, 402, 403, 404
@@ -280,7 +280,7 @@ def _details(failure: StatusFailure) -> dict[str, Any]:
 
 
 def _presentable(message: str | None, secrets: Sequence[str]) -> str:
-    """What the API said, as the end of a sentence: short, on one line, without keys or pieces of the prompt."""
+    """What the API said, as the end of a sentence: one short line, without keys or pieces of the prompt."""
     if not message or not message.strip():
         return "."
     if any(_quotes(message, secret) for secret in secrets):

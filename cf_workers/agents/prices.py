@@ -1,0 +1,135 @@
+"""What did a call cost, in US dollars, at the prices of that day?
+
+Prices come from the package genai-prices, except those of `prices.toml`. What is not known costs `None`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from cf_workers.agents.definition import Usage
+
+_MILLION = Decimal(1_000_000)
+_SNAPSHOT = re.compile(r"(-latest|[-@]\d{8}|-\d{4}-\d{2}-\d{2})$")
+"""What may follow the name of a model without making it another one."""
+
+
+@dataclass(frozen=True)
+class PriceRow:
+    """The prices of one model for a time, in US dollars per million tokens; `None` is unknown."""
+
+    model: str
+    source: str
+    valid_from: date | None = None
+    valid_to: date | None = None
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cache_write_5m: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    cache_read: Decimal | None = None
+    batch_factor: Decimal | None = None
+
+    def holds(self, model: str, day: date) -> bool:
+        """Whether this row prices that model on that day."""
+        begun = self.valid_from is None or self.valid_from <= day
+        return self.model == model and begun and (self.valid_to is None or day < self.valid_to)
+
+    def cost(self, usage: Usage, *, batch: bool) -> Decimal | None:
+        """What that usage costs; `None` when a price it needs is unknown."""
+        factor = self.batch_factor if batch else Decimal(1)
+        items = [
+            (usage.input_tokens, self.input),
+            (usage.output_tokens, self.output),
+            (_writes_5m(usage), self.cache_write_5m),
+            (usage.cache_creation_1h_input_tokens, self.cache_write_1h),
+            (usage.cache_read_input_tokens, self.cache_read),
+        ]
+        total = Decimal(0)
+        for tokens, price in items:
+            if not tokens:
+                continue
+            if price is None or factor is None:
+                return None
+            total += tokens * price * factor / _MILLION
+        return total
+
+
+def cost_usd(model: str, usage: Usage, *, batch: bool = False, at: datetime | None = None) -> Decimal | None:
+    """What one reply cost, or `None` when the model or a price it needs is unknown; never 0 for that.
+
+    Args:
+        usage: of one request: some models price a request by its size, so sums may come out wrong.
+        batch: part of a message batch; a usage whose tier says so counts as one in any case.
+        at: when it was asked, now by default; without a time zone it is UTC.
+    """
+    moment = at or datetime.now(UTC)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    batch = batch or usage.service_tier == "batch"
+    name = _SNAPSHOT.sub("", model)
+    for row in overrides():
+        if row.holds(name, moment.date()):
+            return row.cost(usage, batch=batch)
+    return _listed_cost(model, name, usage, batch=batch, at=moment)
+
+
+@cache
+def overrides() -> tuple[PriceRow, ...]:
+    """The rows of `prices.toml`."""
+    table = tomllib.loads((files("cf_workers.agents") / "prices.toml").read_text("utf-8"))
+    return tuple(
+        PriceRow(**{name: _read(name, value) for name, value in row.items()}) for row in table["price"]
+    )
+
+
+def _read(name: str, value: Any) -> Any:
+    return Decimal(value) if name not in {"model", "source", "valid_from", "valid_to"} else value
+
+
+def _listed_cost(model: str, name: str, usage: Usage, *, batch: bool, at: datetime) -> Decimal | None:
+    import genai_prices
+
+    # A misspelt key or value of the context would silently give the standard price.
+    context = {"processing": "batch"} if batch else None
+    try:
+        price = genai_prices.calc_price(
+            _their_usage(usage),
+            model,
+            provider_id="anthropic",
+            genai_request_timestamp=at,
+            price_context=context,
+        )
+    except LookupError:
+        return None
+    # They match by prefix: `claude-haiku-4-50` would be sold at the price of `claude-haiku-4-5`.
+    listed = _SNAPSHOT.sub("", price.model.id)
+    return price.total_price if listed in {name, f"{name}-0"} else None
+
+
+def _their_usage(usage: Usage) -> Any:
+    import genai_prices
+
+    counts = {
+        # Theirs is the total: uncached, written and read together.
+        "input_tokens": usage.prompt_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_input_tokens,
+        "cache_write_tokens": usage.cache_creation_input_tokens,
+        "cache_write_5m_tokens": _writes_5m(usage),
+        "cache_write_1h_tokens": usage.cache_creation_1h_input_tokens,
+    }
+    return genai_prices.Usage(**{key: count for key, count in counts.items() if count})
+
+
+def _writes_5m(usage: Usage) -> int:
+    """Tokens written for five minutes, which is what a write is unless it is said to be for an hour."""
+    return max(
+        usage.cache_creation_5m_input_tokens,
+        usage.cache_creation_input_tokens - usage.cache_creation_1h_input_tokens,
+    )
