@@ -9,11 +9,13 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from celery import signals
-from kombu.exceptions import OperationalError
+from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
 from cf_workers._redis import Keys, connect
@@ -32,8 +34,7 @@ from cf_workers.workflows.record import RunStore
 
 __all__ = ["app"]
 
-_BUSY = 1
-_reconcilers: dict[int, Reconciler] = {}
+_UNKNOWN = 1
 
 
 def build_runtime() -> runtime.Runtime:
@@ -69,7 +70,7 @@ def build_runtime() -> runtime.Runtime:
 
 runtime.install(build_runtime)
 
-_about_queues: list[str] = []
+_queues: list[str] = []
 
 
 def _about(worker: str) -> Mapping[str, Any]:
@@ -78,28 +79,79 @@ def _about(worker: str) -> Mapping[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
         "version": __version__,
-        "queues": _about_queues,
+        "queues": _queues,
     }
 
 
 def queue_length(queue: str) -> int:
-    """Messages waiting in a queue; not empty where the broker does not say."""
-    try:
-        with app.connection_for_read() as connection:
+    """Messages waiting in a queue; a number above zero where the broker does not say."""
+    with app.connection_for_read() as connection:
+        try:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-    except (OperationalError, *app.connection_for_read().channel_errors):
-        return _BUSY
+        except connection.channel_errors:
+            return _UNKNOWN
+
+
+@dataclass(frozen=True)
+class _Duties:
+    """What a process that executes steps does beside executing them."""
+
+    runtime: runtime.Runtime
+    reconciler: Reconciler
+
+    @classmethod
+    def begin(cls) -> _Duties:
+        """Load the SDK, make the clients and write the liveness key, in this order."""
+        found = runtime.current()
+        found.model.warm()
+        found.heartbeat.start()
+        reconciler = Reconciler(
+            found.client,
+            found.keys,
+            store=found.store,
+            launcher=found.launcher,
+            heartbeat=found.heartbeat,
+            queue_length=queue_length,
+            policy=default_context().settings.reconciler_policy,
+        )
+        reconciler.start()
+        return cls(found, reconciler)
+
+    def end(self) -> None:
+        self.reconciler.stop()
+        self.runtime.heartbeat.stop()
+        self.runtime.model.close()
+
+
+_duties: dict[int, _Duties] = {}
 
 
 @signals.celeryd_after_setup.connect(weak=False)
 def _note_queues(instance: Any, **_: Any) -> None:
     if instance.app is app:
-        _about_queues[:] = list(app.amqp.queues.consume_from)
+        _queues[:] = list(app.amqp.queues.consume_from)
 
 
 @signals.worker_init.connect(weak=False)
 def _begin(sender: Any, **_: Any) -> None:
-    """Before the worker says that it is ready: SDK loaded, clients made, liveness written."""
-    if sender.app is not app:
-        return
-    raise NotImplementedError
+    """Threads share the worker's process, so it is made ready before it says so; prefork's children begin
+    for themselves.
+    """
+    if sender.app is app and not _forks(sender.pool_cls):
+        _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.worker_process_init.connect(weak=False)
+def _begin_in_child(**_: Any) -> None:
+    _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.worker_shutdown.connect(weak=False)
+@signals.worker_process_shutdown.connect(weak=False)
+def _end(**_: Any) -> None:
+    if duties := _duties.pop(os.getpid(), None):
+        duties.end()
+
+
+def _forks(pool: Any) -> bool:
+    return issubclass(get_implementation(pool), PreforkPool)

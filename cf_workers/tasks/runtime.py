@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from cf_workers._redis import Keys, RedisClient
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
 from cf_workers.planning import ExecutionOptions, Planned
@@ -20,6 +21,14 @@ from cf_workers.workflows.record import RunStore
 
 class Model(Protocol):
     """Whoever answers calls."""
+
+    def warm(self) -> None:
+        """Load and connect what the first call would otherwise wait for."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
 
     def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
         """Answer one call, or raise an `ExecutionError`."""
@@ -34,6 +43,8 @@ Planner = Callable[[str, ExecutionOptions], Planned]
 class Runtime:
     """The collaborators of one worker process."""
 
+    client: RedisClient
+    keys: Keys
     store: RunStore
     history: History
     definitions: Definitions
