@@ -100,7 +100,6 @@ class TaskPool(BasePool):
             finally:
                 self._running.pop(id(running), None)
 
-        self._take(running)
         self._running[id(running)] = running
         running.take()
         if not self._crew.submit(job):
