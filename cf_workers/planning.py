@@ -15,7 +15,7 @@ from cf_workers.agents.models import check_model
 from cf_workers.errors import InputError, ProjectError, TaskTooLongError
 from cf_workers.project import Project, check_agents
 from cf_workers.settings import Settings
-from cf_workers.wire import BATCH, INTERACTIVE, Payload
+from cf_workers.wire import Payload
 from cf_workers.workflows.inputs import input_names
 from cf_workers.workflows.plan import Plan, PlannedStep
 from cf_workers.workflows.spec import Lane, StepSpec, WorkflowSpec
@@ -154,7 +154,7 @@ def _plan_step(
             step.timeout_seconds, definition.timeout_seconds, settings.agents.timeout_seconds
         ),
         max_retries=_first(step.max_retries, definition.max_retries, pinned),
-        lane=BATCH if step.lane == BATCH else INTERACTIVE,
+        lane=step.lane or "interactive",
         task=step.task,
         dependencies=step.dependencies,
         rule=step.rule,

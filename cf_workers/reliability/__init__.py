@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cf_workers.reliability.cancellation import Reason, Token, draining, surrender, token_for
-    from cf_workers.reliability.install import install
+    from cf_workers.reliability.wiring import install
     from cf_workers.reliability.policy import ReliabilityPolicy
     from cf_workers.reliability.settings import reliable_configuration
 
@@ -18,7 +18,7 @@ _HOME = {
     "ReliabilityPolicy": "policy",
     "Token": "cancellation",
     "draining": "cancellation",
-    "install": "install",
+    "install": "wiring",
     "reliable_configuration": "settings",
     "surrender": "cancellation",
     "token_for": "cancellation",

@@ -18,7 +18,7 @@ from cf_workers.reliability.transport import Channel
 log = logging.getLogger(__name__)
 
 
-class Lease(StartStopStep):  # type: ignore[misc]
+class Lease(StartStopStep):
     """Consumer step: the lease heartbeat, across reconnects and until the last message is settled."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -43,11 +43,11 @@ class Lease(StartStopStep):  # type: ignore[misc]
             self.lease.stop()
 
 
-class Drain(StartStopStep):  # type: ignore[misc]
+class Drain(StartStopStep):
     """Worker step: the first request to stop drains, the second stops at once.
 
-    Draining, running tasks finish and messages not begun go back. At once, running tasks are asked to give way
-    through their tokens and everything unacknowledged goes back. SIGQUIT stops at once right away.
+    Draining, running tasks finish and messages not begun go back. At once, running tasks are asked to give
+    way through their tokens and everything unacknowledged goes back. SIGQUIT stops at once right away.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -74,7 +74,7 @@ class Drain(StartStopStep):  # type: ignore[misc]
         draining.set()
 
 
-class Heartbeat(StartStopStep):  # type: ignore[misc]
+class Heartbeat(StartStopStep):
     """Consumer step: the heartbeat file. Off unless the policy names one."""
 
     requires = ("celery.worker.consumer.connection:Connection",)
@@ -94,7 +94,7 @@ class Heartbeat(StartStopStep):  # type: ignore[misc]
             self.file.start()
 
     def register_with_event_loop(self, consumer: Any, hub: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """A loop is about to turn. Celery drops the timer when the connection that this loop serves breaks."""
+        """A loop is about to turn. Celery drops the timer when the connection of this loop breaks."""
         if self.file is not None:
             hub.call_repeatedly(self.policy.heartbeat_every, self.file.touch)
             self.file.loop_turns = True

@@ -63,7 +63,7 @@ class Token:
         return True
 
     def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call back once when the task is asked to stop, at once if it was already. Returns the way to undo it.
+        """Call back once when the task is asked to stop, at once if it was. Returns the way to undo it.
 
         The callback runs on the thread that cancels, so it must not block.
         """
@@ -94,7 +94,7 @@ _tokens_lock = threading.RLock()
 
 
 def token_for(task_id: str) -> Token:
-    """The one token of a task in this process, for as long as anybody holds it; the pool does while it runs."""
+    """The one token of a task in this process, while anybody holds it; the pool does while it runs."""
     with _tokens_lock:
         token = _tokens.get(task_id)
         if token is None:

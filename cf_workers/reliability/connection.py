@@ -1,21 +1,21 @@
 """Which transport serves a broker URL?
 
-Used as `amqp_cls = "cf_workers.reliability.connection:AMQP"` on an app. Choosing by the URL's scheme keeps what a
-transport given by path loses: TLS of `rediss://`, the choice after a switch to an alternate URL, and the scheme
-that monitors read from `as_uri()`.
+Used as `amqp_cls = "cf_workers.reliability.connection:AMQP"` on an app. Choosing by the URL's scheme keeps
+what a transport given by path loses: TLS of `rediss://`, the choice after a switch to an alternate URL, and
+the scheme that monitors read from `as_uri()`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from celery.app.amqp import AMQP as CeleryAMQP
-from kombu import Connection as KombuConnection
+from celery.app import amqp
+from kombu.connection import Connection as KombuConnection
 
 SCHEMES = frozenset({"redis", "rediss"})
 
 
-class Connection(KombuConnection):  # type: ignore[misc]
+class Connection(KombuConnection):
     """A connection that uses the repaired transport for Redis URLs, and kombu's own for every other."""
 
     def get_transport_cls(self) -> Any:
@@ -30,7 +30,7 @@ class Connection(KombuConnection):  # type: ignore[misc]
         return (type(self).__qualname__, super().__eqhash__())
 
 
-class AMQP(CeleryAMQP):  # type: ignore[misc]
+class AMQP(amqp.AMQP):
     """An app's messaging on repaired connections."""
 
     Connection = Connection

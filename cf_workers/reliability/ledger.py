@@ -1,8 +1,8 @@
 """Which messages does this process still answer for?
 
-Celery forgets with each broken connection; the broker, through its visibility timeout, does not. A message whose
-task is running here must not be given back, and one whose task has ended here must still be acknowledged,
-whatever became of the connection it came by.
+Celery forgets with each broken connection; the broker, through its visibility timeout, does not. A message
+whose task is running here must not be given back, and one whose task has ended here must still be
+acknowledged, whatever became of the connection it came by.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Ledger:
 
 
 def _running() -> list[Any]:
-    """Requests that run now, for pools that keep no ledger. The set is changed by the main thread meanwhile."""
+    """Requests that run now, for pools that keep no ledger; the main thread changes the set meanwhile."""
     for _ in range(10):
         try:
             return list(state.active_requests)

@@ -50,9 +50,10 @@ class Running:
         self.token.cancel(Reason.REVOKED)
 
 
-class TaskPool(BasePool):  # type: ignore[misc]
+class TaskPool(BasePool):
     """A pool of threads that answers for every task it accepts."""
 
+    limit: int
     body_can_be_buffer = True
     signal_safe = False
     cooperative = True
@@ -73,7 +74,7 @@ class TaskPool(BasePool):  # type: ignore[misc]
 
     # -- running tasks
 
-    def on_apply(
+    def on_apply(  # noqa: PLR0917 - Celery's signature
         self,
         target: Callback,
         args: tuple[Any, ...] | None = None,
@@ -99,7 +100,6 @@ class TaskPool(BasePool):  # type: ignore[misc]
             finally:
                 self._running.pop(id(running), None)
 
-        self._take(running)
         self._running[id(running)] = running
         running.take()
         if not self._crew.submit(job):
@@ -117,8 +117,8 @@ class TaskPool(BasePool):  # type: ignore[misc]
     ) -> None:
         """Run the tracer and report what came of it.
 
-        A `BaseException` of the task (SystemExit, KeyboardInterrupt) is the task's failure, as the loss of the
-        child process is with prefork. An `Exception` here comes from around the task.
+        A `BaseException` of the task (SystemExit, KeyboardInterrupt) is the task's failure, as the loss of
+        the child process is with prefork. An `Exception` here comes from around the task.
         """
         try:
             returned = target(*args, **kwargs)
@@ -146,8 +146,9 @@ class TaskPool(BasePool):  # type: ignore[misc]
         self._later(lambda: request.reject(requeue=True))
 
     def _later(self, callback: Callable[[], None]) -> None:
-        """Call on the event loop after the pause. Without a loop, or with a stopped one, the message stays
-        unacknowledged until the channel closes, which restores it.
+        """Call on the event loop after the pause.
+
+        With a loop that has stopped, the message stays unacknowledged until its channel closes and restores it.
         """
         hub = self._hub
         if hub is not None:

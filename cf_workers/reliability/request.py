@@ -15,8 +15,10 @@ from cf_workers.reliability.cancellation import Reason, token_for
 _AFTERMATH = frozenset({"task-succeeded", "task-failed", "task-retried", "task-rejected"})
 
 
-class Request(CeleryRequest):  # type: ignore[misc]
+class Request(CeleryRequest):
     """A request whose task is asked to stop. In a pool of processes it behaves as Celery's own."""
+
+    _already_revoked: bool
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Revoke a running task: announce it as revoked, and let its token tell the task."""
@@ -32,8 +34,8 @@ class Request(CeleryRequest):  # type: ignore[misc]
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Give way to a worker that stops at once. A broken connection alone stops no thread.
 
-        Celery calls this in both cases, but asks to emit a retry for a task that is acknowledged late only when
-        the connection broke.
+        Celery calls this in both cases, but asks to emit a retry for a task that is acknowledged late only
+        when the connection broke.
         """
         if not _cooperative(pool):
             super().cancel(pool, signal, emit_retry)

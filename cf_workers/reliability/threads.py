@@ -15,8 +15,8 @@ Job = Callable[[], None]
 class ThreadCrew:
     """Up to `limit` daemon threads that run jobs in order; the limit may change at any time.
 
-    Threads are started when there is work for them and leave when the limit falls below their number. They are
-    daemons so that a process which must end now does not wait for a call that has minutes to go.
+    Threads are started when there is work for them and leave when the limit falls below their number. They
+    are daemons so that a process which must end now does not wait for a call that has minutes to go.
 
     The lock is re-entrant, because `stop` also runs inside signal handlers that interrupt `stop`.
     """
@@ -59,7 +59,7 @@ class ThreadCrew:
             self._changed.notify_all()
 
     def stop(self, may_wait: Callable[[], bool]) -> bool:
-        """Start no further job, and wait for the running ones as long as `may_wait` says. True if all ended."""
+        """Start no further job; wait for the running ones as long as `may_wait` says. True if all ended."""
         with self._changed:
             self._stopping = True
             self._jobs.clear()
@@ -103,5 +103,5 @@ class ThreadCrew:
     def _run(self, job: Job) -> None:
         try:
             job()
-        except BaseException:
+        except BaseException:  # a thread of the crew outlives whatever a job does
             log.exception("job of the pool failed thread=%s", threading.current_thread().name)

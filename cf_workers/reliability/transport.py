@@ -1,7 +1,7 @@
 """How does a worker keep its messages when the connection they came by is gone?
 
-kombu's Redis transport gives every unacknowledged message back when a channel closes, running here or not, and
-needs the connection that was just dropped to do so: a restart of the broker ends the worker.
+kombu's Redis transport gives every unacknowledged message back when a channel closes, running here or not,
+and needs the connection that was just dropped to do so: a restart of the broker ends the worker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 UNREACHABLE = kombu_redis.Transport.connection_errors
 
 
-class QoS(kombu_redis.QoS):  # type: ignore[misc]
+class QoS(kombu_redis.QoS):
     """Acknowledges, renews and gives back messages, whatever became of the connection they came by."""
 
     def ack(self, delivery_tag: str) -> None:
@@ -97,10 +97,10 @@ class QoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def delivered_tags(self) -> set[str]:
         """Tags received by this channel and not yet settled."""
-        return set(list(self._delivered)) - self._dirty
+        return set(self._delivered) - self._dirty
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]
+class Channel(kombu_redis.Channel):
     """A channel that, once closed, can still acknowledge, reject and restore what it delivered."""
 
     QoS = QoS
@@ -134,7 +134,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             self.exchange_types = self._exchange_types
 
 
-class Transport(kombu_redis.Transport):  # type: ignore[misc]
+class Transport(kombu_redis.Transport):
     """kombu's Redis transport on these channels."""
 
     Channel = Channel

@@ -38,8 +38,8 @@ class RunAgentTask(AgentTask):
 def run_agent(self: AgentTask, *args: Any, **options: Any) -> dict[str, Any]:
     """Run one agent: `run_agent.delay("python-expert", "Explain decorators")`.
 
-    In a chain the previous result comes first, in a chord's body the list of results; where they are results of
-    this task their outputs are shown to the agent beside its task:
+    In a chain the previous result comes first, in a chord's body the list of results. Outputs of earlier
+    executions are shown to the agent beside its task:
     `chain(run_agent.s("researcher", "Find …"), run_agent.s("writer", "Write it up"))`.
 
     Args:
@@ -108,7 +108,7 @@ def read_arguments(args: Sequence[Any]) -> tuple[list[dict[str, str]], str, str]
         for result in found if isinstance(found, list) else [found]:
             if not isinstance(result, Mapping) or not {"agent_name", "output"} <= result.keys():
                 raise InputError(
-                    f"run_agent got a previous result of type {type(result).__name__} that is not one of its own",
+                    f"run_agent got a previous result ({type(result).__name__}) that is not one of its own",
                     {"hint": "use .si(…) to leave the previous result out"},
                 )
             previous.append({"agent": str(result["agent_name"]), "output": str(result["output"])})

@@ -37,8 +37,8 @@ def execute_step(self: AgentTask, run: str, step: str, attempt: int) -> None:
         raise performed.error from None
 
 
-@app.task(bind=True, name=FINISH_RUN, ignore_result=False, acks_late=True, throws=(CfWorkersError,))
-def finish_run(self: Any, run: str, attempt: int) -> dict[str, Any]:
+@app.task(name=FINISH_RUN, ignore_result=False, acks_late=True, throws=(CfWorkersError,))
+def finish_run(run: str, attempt: int) -> dict[str, Any]:
     """End a run. Its result is that of the run: `AsyncResult(run).get()`.
 
     Returns:
