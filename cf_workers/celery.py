@@ -134,9 +134,7 @@ def _note_queues(instance: Any, **_: Any) -> None:
 
 @signals.worker_init.connect(weak=False)
 def _begin(sender: Any, **_: Any) -> None:
-    """Threads share the worker's process, so it is made ready before it says so; prefork's children begin
-    for themselves.
-    """
+    """Make the process ready before it says so; the children of prefork begin for themselves."""
     if sender.app is app and not _forks(sender.pool_cls):
         _duties[os.getpid()] = _Duties.begin()
 

@@ -83,8 +83,9 @@ def restore_error(described: Mapping[str, Any]) -> CfWorkersError:
     details = dict(described)
     kind, message = details.pop("type"), details.pop("message")
     found = globals().get(kind)
-    known = isinstance(found, type) and issubclass(found, CfWorkersError)
-    return (found if known else ExecutionError)(message, details)
+    if isinstance(found, type) and issubclass(found, CfWorkersError):
+        return found(message, details)
+    return ExecutionError(message, details)
 
 
 class InputError(CfWorkersError):

@@ -1,4 +1,4 @@
-"""What exactly will be executed? A workflow or an agent, with everything that a project leaves open decided."""
+"""What exactly will be executed? A workflow or an agent, with all that a project leaves open decided."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which setting is in force, and where does it come from? Flag, environment, project file, default - in this order.
+"""Which setting is in force? A flag beats the environment, that the project file, that the default.
 
-Every setting is `CF_WORKERS_<FIELD>` or `CF_WORKERS_<SECTION>__<FIELD>` in the environment. Sections become the
-policies of the parts they rule; no part sees this module's object.
+Every setting is `CF_WORKERS_<FIELD>` or `CF_WORKERS_<SECTION>__<FIELD>` in the environment. Sections become
+the policies of the parts they rule; no part sees this module's object.
 """
 
 from __future__ import annotations
