@@ -17,10 +17,14 @@ from cf_workers.wire import canonical_json
 NO_SAMPLING_SINCE = "2026-10-21"
 SAMPLING = ("temperature", "top_p", "top_k")
 FIELDS = frozenset(
-    "model max_tokens messages system cache_control metadata service_tier inference_geo speed thinking output_config"
-    " tools tool_choice stop_sequences stream container diagnostics user_profile_id workspace_id".split()
+    [
+        *("model", "max_tokens", "messages", "system", "cache_control", "metadata", "service_tier"),
+        *("inference_geo", "speed", "thinking", "output_config", "tools", "tool_choice", "stop_sequences"),
+        *("stream", "container", "diagnostics", "user_profile_id", "workspace_id"),
+    ]
 )
 """Parameters of `messages.create` in anthropic 2.12; others need a beta header."""
+MAX_MESSAGES = 100_000
 ROLES = ("user", "assistant", "system")
 _TASK_TAG = re.compile(r"<task\b[^>]*>\s*(.*?)\s*</task>", re.DOTALL | re.IGNORECASE)
 
@@ -157,8 +161,8 @@ def _check_messages(messages: Any) -> None:
         raise invalid("messages: Field required")
     if not isinstance(messages, list) or not messages:
         raise invalid("messages: at least one message is required")
-    if len(messages) > 100_000:
-        raise invalid("messages: at most 100000 messages are allowed")
+    if len(messages) > MAX_MESSAGES:
+        raise invalid(f"messages: at most {MAX_MESSAGES} messages are allowed")
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise invalid(f"messages.{index}.role: Input should be 'user', 'assistant' or 'system'")
