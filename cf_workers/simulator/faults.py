@@ -166,8 +166,8 @@ class ScriptedFault:
         skip: how many matching requests pass first.
         contains: a substring of the request's body, as sent.
         agent: a part of the agent's heading, in any case.
-        path: the endpoint; `/v1/messages/batches` means every call about batches (`contains` then looks into their
-            method and path), `batch-row` the rows inside them.
+        path: the endpoint; `/v1/messages/batches` means every call about batches (`contains` then looks into
+            its method and path), `batch-row` the rows inside them.
     """
 
     fault: FaultSpelling

@@ -172,9 +172,7 @@ async def _served(api: Api, exchange: Exchange) -> None:
     except asyncio.CancelledError:
         exchange.cut()
         raise
-    except (
-        Exception
-    ):  # the border of the process: a defect of ours must not look like a fault that was asked for
+    except Exception:  # noqa: BLE001 - the process's border; a defect must not pass for a fault asked for
         _log.exception("simulator.defect method=%s path=%s", exchange.method, exchange.path)
         exchange.cut()
 
