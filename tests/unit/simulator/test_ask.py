@@ -3,10 +3,14 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cf_workers.simulator.ask import Ask, checked, parsed
+from cf_workers.simulator.ask import FIELDS, Ask, checked, parsed
 from cf_workers.simulator.models import catalogue
 from cf_workers.simulator.problem import ApiProblem
+from cf_workers.simulator.prompt_cache import blocks_of
+from cf_workers.simulator.replies import compose
 
 MODELS = catalogue(["my-own-model"])
 NOW = "2026-10-21"
@@ -82,6 +86,9 @@ def test_a_model_that_does_not_answer_is_not_found(model):
         {"messages": [{"role": "user", "content": ""}]},
         {"messages": [{"role": "assistant", "content": "x"}]},
         {"model": 5},
+        {"stop_sequences": 5},
+        {"tools": {}},
+        {"messages": [{"role": "user", "content": 5}]},
     ],
     ids=str,
 )
@@ -89,7 +96,9 @@ def test_a_field_of_the_wrong_kind_is_refused(change):
     assert refusal(GOOD | change).status == 400
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"\xff", b'{"a": NaN}', b'{"a": "\\uD800"}', b"[" * 100_000]
+)
 def test_a_body_that_is_no_json_object_is_refused(raw):
     with pytest.raises(ApiProblem) as caught:
         parsed(raw)
@@ -111,3 +120,36 @@ def test_a_body_that_is_no_json_object_is_refused(raw):
 )
 def test_the_agent_is_the_first_heading_or_line_of_the_first_system_block(system, agent):
     assert Ask(GOOD | {"system": system}).agent == agent
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "text", "ttl", "format", "schema", "enum", "items"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*sorted(FIELDS), "messages"]), JSON))
+def test_whatever_the_fields_hold_it_is_answered_or_refused(fields):
+    assert outcome(Ask(GOOD | fields)) in ("answered", 400, 404)
+
+
+@given(JSON)
+def test_whatever_schema_is_demanded_it_is_answered_or_refused(schema):
+    output = {"format": {"type": "json_schema", "schema": schema}}
+
+    assert outcome(Ask(GOOD | {"max_tokens": 1000, "output_config": output})) in ("answered", 400)
+
+
+def outcome(ask: Ask) -> str | int:
+    try:
+        checked(ask, MODELS, NOW, beta=False)
+        blocks_of(ask.body)
+        return "answered" if compose(ask).stop_reason else "no stop reason"
+    except ApiProblem as problem:
+        return problem.status
