@@ -114,7 +114,9 @@ class Worker:
             ended = not self.alive
             found = predicate()
             if ended and not found:
-                pytest.fail(f"{self.name} exited with {self.process.returncode} before {what}\n{self.story()}")
+                pytest.fail(
+                    f"{self.name} exited with {self.process.returncode} before {what}\n{self.story()}"
+                )
             return found
 
         return eventually(looked, what, timeout, hint=self.story)
