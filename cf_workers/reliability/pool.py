@@ -148,7 +148,7 @@ class TaskPool(BasePool):
     def _later(self, callback: Callable[[], None]) -> None:
         """Call on the event loop after the pause.
 
-        With a loop that has stopped, the message stays unacknowledged until its channel closes and restores it.
+        With a loop that has stopped, the message stays held until its channel closes and restores it.
         """
         hub = self._hub
         if hub is not None:

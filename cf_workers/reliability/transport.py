@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from math import inf
 from time import monotonic, time
 from typing import Any
 
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
+from kombu.utils.encoding import bytes_to_str
 
 from cf_workers.reliability.ledger import ledger
 
@@ -73,9 +75,12 @@ class QoS(kombu_redis.QoS):
         if not left:
             return
         with self.channel.conn_or_acquire() as client:
+            index = client.zrange(
+                self.unacked_index_key, 0, max(left.values()), byscore=True, withscores=True
+            )
+            received = {bytes_to_str(tag): at for tag, at in index}
             for tag, since in left.items():
-                received = client.zscore(self.unacked_index_key, tag)
-                if received is not None and received <= since:
+                if received.get(tag, inf) <= since:
                     self.restore_by_tag(tag, client=client)
                 ledger.settle(tag)
 

@@ -26,7 +26,9 @@ def test_a_worker_with_a_running_task_survives_a_restart_of_the_broker(server, s
 
 
 @pytest.mark.parametrize("pool", ["threads", "processes"])
-def test_a_message_that_waits_for_its_time_survives_a_restart_of_the_broker(server, start_worker, producer, pool):
+def test_a_message_that_waits_for_its_time_survives_a_restart_of_the_broker(
+    server, start_worker, producer, pool
+):
     worker = start_worker("-P", pool, VISIBILITY_TIMEOUT="60")
     producer.send_task("nap", (0.1,), countdown=6)
     worker.until(server.held, "the message to be held")

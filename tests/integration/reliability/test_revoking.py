@@ -17,10 +17,11 @@ def test_a_running_task_is_asked_to_stop_and_stays_revoked(server, start_worker,
 
     cancelled = worker.until_events("cancelled")
     assert cancelled[0]["reason"] == "revoked"
-    worker.until(lambda: result.state == "REVOKED", "the result to be REVOKED")
-    assert producer.send_task("nap", (0.1,)).get(timeout=10) == "rested"
+    worker.until(lambda: server.outcome(result.id) == "REVOKED", "the result to be REVOKED")
+    after = producer.send_task("nap", (0.1,))
+    worker.until(lambda: server.outcome(after.id) == "SUCCESS", "the next task to succeed")
     worker.until(server.settled, "the messages to be acknowledged")
-    assert result.state == "REVOKED"
+    assert server.outcome(result.id) == "REVOKED"
 
 
 def test_a_task_that_does_not_notice_is_not_reported_twice(server, start_worker, producer):
@@ -53,7 +54,7 @@ def test_a_task_that_has_not_begun_never_does(server, start_worker, producer, co
 
     producer.control.revoke(waiting.id, terminate=True)
 
-    assert first.get(timeout=10) == "rested"
-    worker.until(lambda: waiting.state == "REVOKED", "the result to be REVOKED")
+    worker.until(lambda: server.outcome(first.id) == "SUCCESS", "the first task to succeed")
+    worker.until(lambda: server.outcome(waiting.id) == "REVOKED", "the result to be REVOKED")
     worker.until(server.settled, "the messages to be acknowledged")
     assert worker.events(task_id=waiting.id) == []
