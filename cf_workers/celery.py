@@ -19,6 +19,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
 from cf_workers._redis import Keys, connect
+from cf_workers.agents.definition import AgentDefinition
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.application import default_context
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
@@ -27,6 +28,7 @@ from cf_workers.tasks.app import app
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.joins import Joins
+from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
 from cf_workers.workflows.reconciler import Reconciler
@@ -35,6 +37,7 @@ from cf_workers.workflows.record import RunStore
 __all__ = ["app"]
 
 _UNKNOWN = 1
+_AGENTS_CACHED = 512
 
 
 def build_runtime() -> runtime.Runtime:
@@ -56,6 +59,9 @@ def build_runtime() -> runtime.Runtime:
         store=store,
         history=History(client, keys, definitions),
         definitions=definitions,
+        agents=KeyedCache(
+            lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
+        ),
         launcher=Launcher(app, store, definitions, Joins(app)),
         heartbeat=Heartbeat(
             client, keys, worker=worker, about=lambda: _about(worker), policy=settings.liveness_policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -62,7 +62,7 @@ class Client:
         *,
         announce: Callable[[str], object] | None = None,
     ) -> None:
-        self._open = lambda: open_context(config=config, redis_url=redis_url, announce=announce)
+        self._open = partial(open_context, config=config, redis_url=redis_url, announce=announce)
 
     @cached_property
     def context(self) -> Context:

@@ -20,7 +20,7 @@ from cf_workers.errors import (
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.inputs import fill_inputs
 from cf_workers.workflows.plan import PlannedStep, RunHeader
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.record import Claim, Outcome
 
 _NANOS = 1_000_000_000
 _MAYBE_PAID = (CallTimeoutError, StreamCutError, CancelledError)
@@ -28,7 +28,7 @@ _MAYBE_PAID = (CallTimeoutError, StreamCutError, CancelledError)
 
 
 def ask(
-    runtime: Runtime, header: RunHeader, step: PlannedStep, token: CancelToken
+    runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, token: CancelToken
 ) -> tuple[AgentReply, float]:
     """Ask the step's agent; returns the reply and the seconds it took.
 
@@ -37,10 +37,10 @@ def ask(
         DefinitionMissingError: the agent's definition is not in the store any more.
     """
     call = call_for(
-        AgentDefinition.model_validate_json(runtime.definitions.get(step.definition)),
+        runtime.agents.get(step.definition),
         step,
         task=task_text(header, step),
-        outputs=_outputs(runtime, header, step),
+        outputs=_outputs(header, step, claim),
     )
     began = time.monotonic()
     reply = runtime.model.ask(call, token)
@@ -136,15 +136,14 @@ def _billed(error: CfWorkersError) -> Usage | None:
     return Usage.model_validate(usage) if usage else None
 
 
-def _outputs(runtime: Runtime, header: RunHeader, step: PlannedStep) -> list[DependencyOutput]:
+def _outputs(header: RunHeader, step: PlannedStep, claim: Claim) -> list[DependencyOutput]:
     if previous := header.options.get("previous"):
         return [DependencyOutput(f"previous-{n}", p["agent"], p["output"]) for n, p in enumerate(previous, 1)]
-    if not step.passes or not step.dependencies:
+    if not claim.outputs:
         return []
-    found = runtime.store.dependency_outputs(header.run, step.dependencies)
     agents = header.plan.by_id
     return [
         DependencyOutput(name, agents[name].agent, text)
-        for name, text in zip(step.dependencies, found, strict=True)
+        for name, text in zip(step.dependencies, claim.outputs, strict=True)
         if text is not None
     ]

@@ -105,7 +105,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
         )
         return asking.failed(lost, step, attempts=claim.attempts), lost
     try:
-        reply, seconds = asking.ask(attempt.runtime, attempt.header, step, attempt.token)
+        reply, seconds = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
     except CancelledError as error:
         return _cancelled(attempt, error, revocation), None
     except TransientError as error:

@@ -10,10 +10,11 @@ from typing import Protocol
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.agents.cancel import CancelToken
-from cf_workers.agents.definition import AgentCall, AgentReply
+from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply
 from cf_workers.planning import ExecutionOptions, Planned
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
+from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
 from cf_workers.workflows.record import RunStore
@@ -48,6 +49,7 @@ class Runtime:
     store: RunStore
     history: History
     definitions: Definitions
+    agents: KeyedCache[str, AgentDefinition]
     launcher: Launcher
     heartbeat: Heartbeat
     model: Model

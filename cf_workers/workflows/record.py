@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,7 +47,12 @@ class RecordPolicy:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to execute a step, valid while its fence is the newest and its lease is renewed."""
+    """The right to execute a step, valid while its fence is the newest and its lease is renewed.
+
+    Args:
+        attempts: requests that earlier claims made.
+        outputs: those of the step's dependencies, in that order, if it sees them; `None` where one has none.
+    """
 
     run: str
     step: str
@@ -55,6 +60,7 @@ class Claim:
     attempts: int
     deaths: int
     verdict: Verdict
+    outputs: tuple[str | None, ...] = ()
 
     @property
     def member(self) -> str:
@@ -191,7 +197,7 @@ class RunStore:
     def claim(self, header: RunHeader, step: PlannedStep, worker: str, *, may_take_over: bool) -> Claim:
         """Take a step on, or learn why not; see `scripts/claim.lua` for the verdicts."""
         keys = self._keys.run(header.run)
-        verdict, fence, attempts, deaths = _CLAIM(
+        verdict, fence, attempts, deaths, *outputs = _CLAIM(
             self._client,
             {
                 "run": keys.run,
@@ -200,6 +206,7 @@ class RunStore:
                 "claims": self._keys.claims,
                 "due": self._keys.due,
                 "counters": self._keys.counters,
+                "outputs": keys.outputs,
             },
             {
                 "id": header.run,
@@ -214,9 +221,18 @@ class RunStore:
                 "wire": WIRE_VERSION,
                 "ttl": int(self.policy.active_seconds),
                 "early": self.policy.early_seconds,
+                "passes": step.passes,
             },
         )
-        return Claim(header.run, step.id, int(fence), int(attempts), int(deaths), verdict)
+        return Claim(
+            header.run,
+            step.id,
+            int(fence),
+            attempts=int(attempts),
+            deaths=int(deaths),
+            verdict=verdict,
+            outputs=tuple(outputs[0]) if outputs else (),
+        )
 
     def commit(self, claim: Claim, outcome: Outcome) -> Committed | None:
         """End a step; everything or nothing.
@@ -331,10 +347,6 @@ class RunStore:
             state = "is still active" if verdict == "running" else "has succeeded: there is nothing to retry"
             raise InputError(f"run {run!r} {state}", {"run": run})
         return int(attempt)
-
-    def dependency_outputs(self, run: str, steps: Sequence[str]) -> list[str | None]:
-        """The outputs of steps, in that order; `None` where one has none."""
-        return list(self._client.hmget(self._keys.run(run).outputs, list(steps))) if steps else []
 
     def _read_header(self, key: tuple[str, int]) -> RunHeader:
         run, attempt = key

@@ -1,7 +1,7 @@
 -- Takes a step on: gives it to this worker with a fence, or says why not.
--- KEYS: run steps events claims due counters
--- ARGV: id step attempt worker dependencies rule lease may_take_over max_deaths wire ttl early
--- RETURNS: {verdict, fence, attempts, deaths}; verdict is one of
+-- KEYS: run steps events claims due counters outputs
+-- ARGV: id step attempt worker dependencies rule lease may_take_over max_deaths wire ttl early passes
+-- RETURNS: {verdict, fence, attempts, deaths, outputs of the dependencies}; verdict is one of
 --   run        execute it
 --   skip       its rule says that it never runs: commit it as skipped
 --   cancel     the run is stopping: commit it as cancelled
@@ -84,4 +84,10 @@ redis.call('HSET', K.steps, A.step, cjson.encode(step))
 redis.call('EXPIRE', K.steps, A.ttl, 'NX')
 redis.call('ZADD', K.claims, now, A.id .. '\t' .. A.step .. '\t' .. step.f)
 redis.call('ZREM', K.due, A.id .. '\t' .. A.step)
-return {verdict, step.f, step.a, step.d}
+local outputs = {}
+if verdict == 'run' and A.passes == '1' then
+    for index, dependency in ipairs(dependencies) do
+        outputs[index] = redis.call('HGET', K.outputs, dependency)
+    end
+end
+return {verdict, step.f, step.a, step.d, outputs}
