@@ -73,6 +73,21 @@ class CfWorkersError(Exception):
         return self.message
 
 
+def describe_error(error: CfWorkersError) -> dict[str, Any]:
+    """An error as records and documents hold it."""
+    return {**error.details, "type": type(error).__name__, "message": error.message}
+
+
+def restore_error(described: Mapping[str, Any]) -> CfWorkersError:
+    """The error that `describe_error` described; one of an unknown type becomes an `ExecutionError`."""
+    details = dict(described)
+    kind, message = details.pop("type"), details.pop("message")
+    found = globals().get(kind)
+    if isinstance(found, type) and issubclass(found, CfWorkersError):
+        return found(message, details)
+    return ExecutionError(message, details)
+
+
 class InputError(CfWorkersError):
     """The input is wrong; nothing was enqueued and nothing was paid."""
 

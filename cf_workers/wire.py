@@ -25,3 +25,14 @@ class Payload(BaseModel):
     """Base of everything that crosses the broker: frozen, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+RUN_AGENT = "cf_workers.run_agent"
+EXECUTE_STEP = "cf_workers.execute_step"
+FINISH_RUN = "cf_workers.finish_run"
+"""Names of the tasks, fixed for good: Flower, routes and other people's canvases refer to them."""
+
+CONTROL = "control"
+INTERACTIVE = "interactive"
+BATCH = "batch"
+QUEUES = (CONTROL, INTERACTIVE, BATCH)

@@ -1,1 +1,44 @@
-"""."""
+"""What must be repaired in Celery 5.7 and kombu 5.7 before work that costs money may run on them?
+
+`install(app)` switches everything on; `reliable_configuration(...)` is the settings block that goes with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cf_workers.reliability.cancellation import Reason, Token, draining, surrender, token_for
+    from cf_workers.reliability.policy import ReliabilityPolicy
+    from cf_workers.reliability.settings import reliable_configuration
+    from cf_workers.reliability.wiring import install
+
+_HOME = {
+    "Reason": "cancellation",
+    "ReliabilityPolicy": "policy",
+    "Token": "cancellation",
+    "draining": "cancellation",
+    "install": "wiring",
+    "reliable_configuration": "settings",
+    "surrender": "cancellation",
+    "token_for": "cancellation",
+}
+
+__all__ = [
+    "Reason",
+    "ReliabilityPolicy",
+    "Token",
+    "draining",
+    "install",
+    "reliable_configuration",
+    "surrender",
+    "token_for",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

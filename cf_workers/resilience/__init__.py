@@ -1,1 +1,1 @@
-"""."""
+"""Guards that stand alone: how long to wait before another attempt."""

@@ -1,4 +1,4 @@
-"""What answers in place of the Anthropic API when no money shall be spent? Announced as simulated wherever it shows."""
+"""What answers in place of the Anthropic API when no money shall be spent?"""
 
 from __future__ import annotations
 

@@ -17,10 +17,15 @@ from cf_workers.wire import canonical_json
 NO_SAMPLING_SINCE = "2026-10-21"
 SAMPLING = ("temperature", "top_p", "top_k")
 FIELDS = frozenset(
-    "model max_tokens messages system cache_control metadata service_tier inference_geo speed thinking output_config"
-    " tools tool_choice stop_sequences stream container diagnostics user_profile_id workspace_id".split()
+    [
+        *("model", "max_tokens", "messages", "system", "cache_control", "metadata", "service_tier"),
+        *("inference_geo", "speed", "thinking", "output_config", "tools", "tool_choice", "stop_sequences"),
+        *("stream", "container", "diagnostics", "user_profile_id", "workspace_id"),
+    ]
 )
 """Parameters of `messages.create` in anthropic 2.12; others need a beta header."""
+MAX_MESSAGES = 100_000
+LISTS = ("tools", "stop_sequences")
 ROLES = ("user", "assistant", "system")
 _TASK_TAG = re.compile(r"<task\b[^>]*>\s*(.*?)\s*</task>", re.DOTALL | re.IGNORECASE)
 
@@ -83,8 +88,10 @@ def parsed(raw: bytes) -> Ask:
         ApiProblem: it is not a JSON object.
     """
     try:
-        body = json.loads(raw)
-    except ValueError:
+        body = json.loads(raw, parse_constant=_no_constant)
+        if b"\\ud" in raw.lower():
+            canonical_json(body).encode()  # half of a surrogate pair cannot be encoded
+    except (ValueError, RecursionError):
         raise invalid("The request body is not valid JSON") from None
     if not isinstance(body, dict):
         raise invalid("The request body must be a JSON object")
@@ -110,6 +117,9 @@ def checked(
     if not counting:
         _check_max_tokens(ask)
     _check_messages(ask.body.get("messages"))
+    for name in LISTS:
+        if not isinstance(ask.body.get(name, []), list):
+            raise invalid(f"{name}: Input should be a valid list")
     model = models.get(ask.model)
     if model is None or model.lifecycle == "retired":
         raise ApiProblem(404, f"model: {ask.model}")
@@ -157,15 +167,19 @@ def _check_messages(messages: Any) -> None:
         raise invalid("messages: Field required")
     if not isinstance(messages, list) or not messages:
         raise invalid("messages: at least one message is required")
-    if len(messages) > 100_000:
-        raise invalid("messages: at most 100000 messages are allowed")
+    if len(messages) > MAX_MESSAGES:
+        raise invalid(f"messages: at most {MAX_MESSAGES} messages are allowed")
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise invalid(f"messages.{index}.role: Input should be 'user', 'assistant' or 'system'")
-        if not message.get("content"):
-            raise invalid(f"messages.{index}: content must be non-empty")
+        if not message.get("content") or not isinstance(message["content"], str | list):
+            raise invalid(f"messages.{index}: content must be a non-empty string or list")
     if messages[0]["role"] != "user":
         raise invalid("messages: first message must use the user role")
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _word(value: Any) -> str:

@@ -12,6 +12,7 @@ from cf_workers.clock import Clock
 from cf_workers.simulator.problem import ApiProblem, invalid
 
 MAX_ROWS = 100_000
+MAX_PAGE = 1000
 EXPIRES_AFTER_SECONDS = 24 * 3600.0
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 COUNTED = ("succeeded", "errored", "canceled", "expired")
@@ -136,8 +137,8 @@ def page(
     Raises:
         ApiProblem: the limit is not a number from 1 to 1000.
     """
-    if limit and not (limit.isdigit() and 1 <= int(limit) <= 1000):
-        raise invalid("limit: Input should be between 1 and 1000")
+    if limit and not (limit.isdigit() and 1 <= int(limit) <= MAX_PAGE):
+        raise invalid(f"limit: Input should be between 1 and {MAX_PAGE}")
     size = int(limit or default)
     ids = [item["id"] for item in items]
     if before in ids:

@@ -57,7 +57,7 @@ class SimulatorConfig:
     body_bytes_limit: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
 
     def changed(self, changes: Mapping[str, Any]) -> SimulatorConfig:
-        """This configuration with some fields replaced, as JSON spells them.
+        """The same configuration with some fields replaced, as JSON spells them.
 
         Raises:
             ConfigError: a field is unknown or its value cannot be used.

@@ -20,7 +20,8 @@ Spelling = ScriptedFault | Fault | str
 class SimulatorControl:
     """The control endpoints of the stand-in at that URL.
 
-    Every method raises `UnreachableError` when nothing answers there, and `InputError` when what it sent is refused.
+    Every method raises `UnreachableError` when nothing answers there, and `InputError` when what it sent
+    is refused.
     """
 
     def __init__(self, url: str, timeout: float = 10.0) -> None:

@@ -31,7 +31,6 @@ class Exchange:
         self.body = request.body
         self.host = request.host
         self._query = request.query
-        self.finished = False
         self._connection.stream.set_nodelay(True)
 
     def identify(self, request_id: str) -> None:
@@ -46,7 +45,7 @@ class Exchange:
         """The last value of a query parameter."""
         return parse_qs(self._query).get(name, [default])[-1]
 
-    def when_client_leaves(self, callback: Callable[[], object]) -> None:
+    def when_client_leaves(self, callback: Callable[[], None]) -> None:
         """Call back when the client closes the connection before the answer has ended."""
         self._connection.set_close_callback(callback)
 
@@ -77,7 +76,6 @@ class Exchange:
 
     def finish(self) -> None:
         """The answer is complete; the connection stays open for the next request."""
-        self.finished = True
         self._connection.finish()
 
     def reset(self) -> None:
@@ -89,7 +87,6 @@ class Exchange:
 
     def cut(self) -> None:
         """Close the connection without completing the answer."""
-        self.finished = True
         self._connection.set_close_callback(None)
         self._connection.close()
 

@@ -35,6 +35,8 @@ MESSAGES = "/v1/messages"
 BATCHES = "/v1/messages/batches"
 BATCH_ROW = "batch-row"
 """Stands for a path where a fault is meant for the rows inside batches."""
+STATUSES = range(400, 600)
+SERVER_ERRORS = 500
 STRICT = ConfigDict(extra="forbid")
 
 ERROR_TYPES = {
@@ -61,10 +63,10 @@ class Fault:
     """One way in which an answer is not the plain one.
 
     Args:
-        kind: `status` answers an error; `html` a gateway's page; `reset`, `hang` and `slow_body` disturb the
-            connection; `stream_*` break a reply after it began (`error` event, clean end, abrupt cut); `refusal`,
-            `pause_turn`, `max_tokens`, `empty` and `thinking` shape the reply; `expired` and `canceled` are
-            outcomes of a batch row.
+        kind: `status` answers an error; `html` a gateway's page; `reset`, `hang` and `slow_body` disturb
+            the connection; `stream_*` break a reply after it began (`error` event, clean end, abrupt cut;
+            a reply that is not streamed is cut short); `refusal`, `pause_turn`, `max_tokens`, `empty` and
+            `thinking` shape the reply; `expired` and `canceled` are outcomes of a batch row.
         retry_after: seconds, sent as a header; none is sent without it.
         should_retry: sent as `x-should-retry`.
         after: seconds to wait before the fault shows.
@@ -85,7 +87,8 @@ class Fault:
     def error(self) -> tuple[str, str]:
         """Type and message of the error body."""
         kind, text = ERROR_TYPES.get(
-            self.status, ("api_error" if self.status >= 500 else "invalid_request_error", "Simulated failure")
+            self.status,
+            ("api_error" if self.status >= SERVER_ERRORS else "invalid_request_error", "Simulated failure"),
         )
         return self.error_type or kind, self.message or text
 
@@ -102,7 +105,7 @@ NAMED = {
     ),
     "workspace_limit": Fault(
         status=400,
-        message="You have reached your specified workspace API usage limits. Access returns next month.",
+        message="You have reached your specified workspace API usage limits. Access returns later.",
     ),
     "ramp_limit": Fault(
         status=429,
@@ -126,7 +129,7 @@ def fault_named(name: str) -> Fault:
         return NAMED[name]
     if name in FaultKind.__args__ and name != "status":  # type: ignore[attr-defined]
         return Fault(kind=name)  # type: ignore[arg-type]
-    if name.isdigit() and 400 <= int(name) <= 599:
+    if name.isdigit() and int(name) in STATUSES:
         return Fault(status=int(name))
     kinds = [kind for kind in FaultKind.__args__ if kind != "status"]  # type: ignore[attr-defined]
     raise ConfigError(
@@ -163,8 +166,8 @@ class ScriptedFault:
         skip: how many matching requests pass first.
         contains: a substring of the request's body, as sent.
         agent: a part of the agent's heading, in any case.
-        path: the endpoint; `/v1/messages/batches` means every call about batches (`contains` then looks into the
-            method and path), `batch-row` the rows inside them.
+        path: the endpoint; `/v1/messages/batches` means every call about batches (`contains` then looks into
+            its method and path), `batch-row` the rows inside them.
     """
 
     fault: FaultSpelling

@@ -43,7 +43,13 @@ class RequestRecord:
 
 @dataclass
 class Stats:
-    """Sums over everything since the start or the last reset, whether still remembered or not."""
+    """Sums over everything since the start or the last reset, whether still remembered or not.
+
+    Args:
+        in_flight: requests whose answer has not ended; so is `peak_in_flight`, at its highest.
+        batch_rows: rows of batches that were reached; their tokens are not in `tokens`.
+        tokens: the usage of all replies that began, cut ones included.
+    """
 
     requests: int = 0
     in_flight: int = 0

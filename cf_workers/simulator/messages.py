@@ -19,7 +19,7 @@ from cf_workers.simulator.prompt_cache import CachePlan, blocks_of
 from cf_workers.simulator.replies import SHAPES, compose
 from cf_workers.simulator.state import SimulatorState, credential_digest
 
-HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway (simulated)</body>\r\n</html>\r\n"
+HTML = b"<html><head><title>Bad Gateway</title></head><body>Bad Gateway (simulated)</body></html>\n"
 STREAM_FAULTS = frozenset({"stream_error", "stream_end", "stream_cut"})
 SLOW_BODY_SECONDS = 5.0
 SLOW_BODY_PIECES = 10
@@ -73,7 +73,6 @@ class MessagesEndpoint:
             await strike(exchange, record, fault)
             return
         answer = self._prepare(ask, model, directive, fault, credential_digest(key))
-        record.usage = answer.message["usage"]
         await (self._tell if ask.stream else self._hand_over)(exchange, record, answer)
 
     def fault_for(self, ask: Ask, directive: Directive, path: str, body: bytes | str) -> Fault | None:
@@ -101,10 +100,15 @@ class MessagesEndpoint:
         first = self._state.config.time_to_first_token if directive.ttft is None else directive.ttft
         return Pace(min(total, total / 4 if first is None else first), total)
 
+    def _begin(self, record: RequestRecord, answer: Answer) -> None:
+        """From the first byte on, its cache entries are readable and the call is paid."""
+        self._state.prompt_cache.begin(answer.plan)
+        record.usage = answer.message["usage"]
+
     async def _hand_over(self, exchange: Exchange, record: RequestRecord, answer: Answer) -> None:
         """Send the whole reply at once, after its whole latency."""
         await _pause(answer.pace.first)
-        self._state.prompt_cache.begin(answer.plan)
+        self._begin(record, answer)
         await _pause(answer.pace.total - answer.pace.first)
         if answer.fault and answer.fault.kind in STREAM_FAULTS | {"slow_body"}:
             await _hand_over_badly(exchange, record, answer)
@@ -115,7 +119,7 @@ class MessagesEndpoint:
     async def _tell(self, exchange: Exchange, record: RequestRecord, answer: Answer) -> None:
         """Stream the reply at its pace."""
         await _pause(answer.pace.first)
-        self._state.prompt_cache.begin(answer.plan)
+        self._begin(record, answer)
         _answered(record, 200)
         pieces = stream.pieces(answer.message, self._state.config.stream_chunks)
         rest = answer.pace.total - answer.pace.first

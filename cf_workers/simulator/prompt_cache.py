@@ -21,7 +21,7 @@ SWEEP_ABOVE = 10_000
 
 @dataclass(frozen=True)
 class Block:
-    """One cacheable piece of a prompt: a tool, a system block or a content block; `ttl` marks a breakpoint."""
+    """One cacheable piece of a prompt: a tool, a system or a content block; `ttl` marks a breakpoint."""
 
     text: str
     tokens: int
@@ -48,7 +48,7 @@ class PromptUsage:
 
 @dataclass(frozen=True)
 class CachePlan:
-    """What a request will be billed for, and the entries that its reply makes readable (key, seconds to live)."""
+    """What a request is billed for, and the entries its reply makes readable: key and seconds to live."""
 
     usage: PromptUsage
     entries: tuple[tuple[str, float], ...] = ()

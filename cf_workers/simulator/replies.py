@@ -8,6 +8,7 @@ from typing import Any
 
 from cf_workers.simulator.ask import Ask
 from cf_workers.simulator.directives import without_directives
+from cf_workers.simulator.problem import invalid
 from cf_workers.simulator.prompt_cache import CHARACTERS_PER_TOKEN, PromptUsage, tokens_in
 from cf_workers.simulator.schema_reply import example_of
 from cf_workers.wire import canonical_json
@@ -85,6 +86,9 @@ def compose(ask: Ask, length: int | None = None, shape: str | None = None) -> Re
     Args:
         length: tokens that the text should have; `None` leaves it as short as it is.
         shape: one of `SHAPES`, or `None` for an ordinary answer.
+
+    Raises:
+        ApiProblem: the schema that the reply shall fit is none.
     """
     if ask.max_tokens == 0:
         return Reply((), "max_tokens", 0)
@@ -128,9 +132,11 @@ def _structured(ask: Ask) -> str | None:
     wanted = config.get("format") if isinstance(config, Mapping) else None
     if not isinstance(wanted, Mapping) or wanted.get("type") != "json_schema":
         return None
-    return canonical_json(
-        example_of(wanted.get("schema"), f"Simulated by cf_workers for request {ask.digest[:12]}")
-    )
+    try:
+        value = example_of(wanted.get("schema"), f"Simulated by cf_workers for request {ask.digest[:12]}")
+    except ValueError as error:
+        raise invalid(f"output_config.format.schema: {error}") from None
+    return canonical_json(value)
 
 
 def _lengthened(text: str, length: int | None) -> str:

@@ -13,8 +13,14 @@ def example_of(schema: Any, text: str) -> Any:
 
     Args:
         text: what strings say.
+
+    Raises:
+        ValueError: it is not a JSON schema.
     """
-    return _example(schema, schema, text, 0)
+    try:
+        return _example(schema, schema, text, 0)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"not a JSON schema ({type(error).__name__})") from None
 
 
 def _example(schema: Any, root: Any, text: str, depth: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import threading
@@ -31,6 +32,7 @@ LARGEST_BODY = MAX_BATCH_BODY + 1024 * 1024
 START_SECONDS = 10.0
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Simulator:
@@ -72,11 +74,11 @@ class Simulator:
 
     def requests(self) -> list[RequestRecord]:
         """The requests so far, in order of arrival."""
-        return self._inside(lambda: self._state.journal.records())
+        return self._inside(self._state.journal.records)
 
     def stats(self) -> Stats:
         """Sums since the start or the last reset."""
-        return self._inside(lambda: self._state.journal.stats())
+        return self._inside(self._state.journal.stats)
 
     def reset(self) -> None:
         """As just started."""
@@ -146,7 +148,7 @@ async def run_until(stop: asyncio.Event, state: SimulatorState, sockets: list[so
         task = asyncio.ensure_future(_served(api, exchange))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
-        exchange.when_client_leaves(task.cancel)
+        exchange.when_client_leaves(lambda: _cancel(task))
 
     server = HTTPServer(begin, max_body_size=LARGEST_BODY, max_buffer_size=LARGEST_BODY)
     server.add_sockets(sockets)
@@ -158,15 +160,21 @@ async def run_until(stop: asyncio.Event, state: SimulatorState, sockets: list[so
     await server.close_all_connections()
 
 
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
 async def _served(api: Api, exchange: Exchange) -> None:
     try:
         await api.serve(exchange)
     except StreamClosedError:
-        pass  # the client has left, which the log says
-    except BaseException:
-        if not exchange.finished:
-            exchange.cut()
+        pass  # the client has left, which the journal says
+    except asyncio.CancelledError:
+        exchange.cut()
         raise
+    except Exception:  # noqa: BLE001 - the process's border; a defect must not pass for a fault asked for
+        _log.exception("simulator.defect method=%s path=%s", exchange.method, exchange.path)
+        exchange.cut()
 
 
 def url_of(listener: socket.socket) -> str:

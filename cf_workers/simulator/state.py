@@ -24,6 +24,7 @@ class SimulatorState:
 
     def __init__(self, clock: Clock, config: SimulatorConfig) -> None:
         self.clock = clock
+        self.config = config
         self._initial = config
         self._ids = 0
         self._begin(config)
@@ -54,7 +55,8 @@ class SimulatorState:
         config = self.config
         if not config.latency_sigma or not config.latency:
             return config.latency
-        return self._random.lognormvariate(math.log(config.latency), config.latency_sigma)
+        drawn: float = self._random.lognormvariate(math.log(config.latency), config.latency_sigma)
+        return drawn
 
     def _begin(self, config: SimulatorConfig) -> None:
         self.config = config

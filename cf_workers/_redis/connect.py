@@ -1,0 +1,45 @@
+"""How is a Redis server reached, and how is its address told without its password?"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+RedisClient: TypeAlias = Any
+"""A `redis.Redis` that decodes. redis-py's own types leave open what a reply is."""
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+SOCKET_TIMEOUT_SECONDS = 30.0
+
+
+def connect(url: str, *, max_connections: int = 64) -> RedisClient:
+    """Return a thread-safe client; nothing is sent before its first command.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        max_connections: bound of its pool; a caller beyond it waits for a connection.
+    """
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_timeout=SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=25,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3),
+        decode_responses=True,
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def describe_url(url: str) -> str:
+    """`redis://host:port/db`, without user, password and options: fit for logs and people."""
+    parts = urlsplit(url)
+    host = parts.hostname or "localhost"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"

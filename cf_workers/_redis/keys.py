@@ -1,0 +1,99 @@
+"""Which keys exist in Redis, of which type, and for how long?
+
+Every key is built here and begins with the namespace, `cfw` by default. Braces put the keys of a run into
+one slot.
+
+    run:{ID}                  hash    while active 30 d, then retention   the run record
+    run:{ID}:steps            hash    as the run            step -> state, fence, attempts, deaths
+    run:{ID}:results          hash    as the run            step -> result without its output
+    run:{ID}:outputs          hash    as the run            step -> output text
+    run:{ID}:order            list    as the run            steps in the order in which they ended
+    run:{ID}:events           stream  as the run            what happened
+    definition:{DIGEST}       string  as its last user      a pinned plan or agent definition
+    definition:{DIGEST}:users set     as its last user      active runs that are pinned to it
+    idempotency:{DIGEST}      string  30 d                  run id
+    worker:{ID}               string  3 heartbeats          what a worker says of itself
+    reconciler                string  3 ticks               who reconciles
+    runs                      zset    permanent, trimmed    run id -> created at
+    active                    zset    permanent, drains     run id -> deadline
+    claims                    zset    permanent, drains     run, step, fence -> last renewed
+    due                       zset    permanent, drains     run, step -> when it may go on
+    workers                   zset    permanent, trimmed    worker id -> last heartbeat
+    counters                  hash    permanent             totals, e.g. calls that were lost
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+PERMANENT = ("runs", "active", "claims", "due", "workers", "counters")
+"""Keys without a TTL, by the part after the namespace. Each is bounded by what is active or by trimming."""
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """The keys of one run, all in one slot."""
+
+    run: str
+    steps: str
+    results: str
+    outputs: str
+    order: str
+    events: str
+
+    def all(self) -> tuple[str, ...]:
+        return (self.run, self.steps, self.results, self.outputs, self.order, self.events)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """All keys of one namespace."""
+
+    namespace: str = "cfw"
+
+    def run(self, run: str) -> RunKeys:
+        base = f"{self.namespace}:run:{{{run}}}"
+        return RunKeys(
+            base, f"{base}:steps", f"{base}:results", f"{base}:outputs", f"{base}:order", f"{base}:events"
+        )
+
+    def definition(self, digest: str) -> str:
+        return f"{self.namespace}:definition:{{{digest}}}"
+
+    def definition_users(self, digest: str) -> str:
+        return f"{self.namespace}:definition:{{{digest}}}:users"
+
+    def idempotency(self, key: str) -> str:
+        return f"{self.namespace}:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    @property
+    def runs(self) -> str:
+        return f"{self.namespace}:runs"
+
+    @property
+    def active(self) -> str:
+        return f"{self.namespace}:active"
+
+    @property
+    def claims(self) -> str:
+        return f"{self.namespace}:claims"
+
+    @property
+    def due(self) -> str:
+        return f"{self.namespace}:due"
+
+    @property
+    def workers(self) -> str:
+        return f"{self.namespace}:workers"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.namespace}:worker:{worker}"
+
+    @property
+    def reconciler(self) -> str:
+        return f"{self.namespace}:reconciler"
+
+    @property
+    def counters(self) -> str:
+        return f"{self.namespace}:counters"

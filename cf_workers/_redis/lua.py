@@ -1,0 +1,76 @@
+"""How does a Lua file become a call with named keys and arguments?
+
+A script's header names what it takes, and the loader gives these names to the code as `K.name` and `A.name`:
+
+    -- Renews claims.
+    -- KEYS: claims
+    -- ARGV: members
+    -- RETURNS: the number renewed
+    -- REPEAT: safe
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import redis
+
+from cf_workers.wire import canonical_json
+
+_HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT):[ ]*(.*)$", re.MULTILINE)
+
+
+class Script:
+    """One Lua file, called with keys and arguments by name.
+
+    Raises:
+        ValueError: the header lacks one of KEYS, ARGV, RETURNS and REPEAT.
+    """
+
+    def __init__(self, package: str, name: str) -> None:
+        text = resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+        header = dict(_HEADER.findall(text))
+        if missing := {"KEYS", "ARGV", "RETURNS", "REPEAT"} - header.keys():
+            raise ValueError(f"{package}/scripts/{name}.lua: the header lacks {sorted(missing)}")
+        self.name = name
+        self.keys = tuple(header["KEYS"].split())
+        self.args = tuple(header["ARGV"].split())
+        self._source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{text}"
+        self._script = redis.Redis().register_script(self._source)
+
+    def __call__(self, client: Any, keys: Mapping[str, str], args: Mapping[str, Any]) -> Any:
+        """Run it on `client` (or queue it on a pipeline).
+
+        Args:
+            keys: every name of the KEYS header.
+            args: every name of the ARGV header; numbers and strings as they are, `None` as the empty
+                string, booleans as 1 and 0, everything else as JSON.
+
+        Raises:
+            TypeError: names are missing or unknown.
+        """
+        if set(keys) != set(self.keys) or set(args) != set(self.args):
+            raise TypeError(f"{self.name}.lua takes KEYS {self.keys} and ARGV {self.args}")
+        return self._script(
+            keys=[keys[name] for name in self.keys],
+            args=[_argument(args[name]) for name in self.args],
+            client=client,
+        )
+
+
+def _table(name: str, source: str, fields: tuple[str, ...]) -> str:
+    entries = ",".join(f"{field}={source}[{index}]" for index, field in enumerate(fields, 1))
+    return f"local {name}={{{entries}}}"
+
+
+def _argument(value: Any) -> str | int | float | bytes:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str | int | float | bytes):
+        return value
+    return canonical_json(value)

@@ -1,0 +1,161 @@
+"""The composition root of a worker: settings become policies, policies collaborators, once per process.
+
+`celery -A cf_workers worker` finds the application here.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from celery import signals
+from celery.concurrency import get_implementation
+from celery.concurrency.prefork import TaskPool as PreforkPool
+
+from cf_workers import __version__
+from cf_workers._redis import Keys, connect
+from cf_workers.agents.definition import AgentDefinition
+from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
+from cf_workers.application import default_context
+from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.tasks import runtime
+from cf_workers.tasks.app import app
+from cf_workers.workflows.definitions import Definitions
+from cf_workers.workflows.history import History
+from cf_workers.workflows.joins import Joins
+from cf_workers.workflows.keyed_cache import KeyedCache
+from cf_workers.workflows.launcher import Launcher
+from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.reconciler import Reconciler
+from cf_workers.workflows.record import RunStore
+
+__all__ = ["app"]
+
+_UNKNOWN = 1
+_AGENTS_CACHED = 512
+
+
+def build_runtime() -> runtime.Runtime:
+    """The collaborators of this process; nothing is sent before they are used."""
+    context = default_context()
+    settings = context.settings
+    client = connect(context.redis_url, max_connections=settings.worker.concurrency + 20)
+    keys = Keys(settings.namespace)
+    definitions = Definitions(client, keys)
+    store = RunStore(client, keys, definitions, settings.record_policy)
+    worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+    def plan(agent: str, options: ExecutionOptions) -> Planned:
+        return plan_execution(agent, context.project, settings, options)
+
+    return runtime.Runtime(
+        client=client,
+        keys=keys,
+        store=store,
+        history=History(client, keys, definitions),
+        definitions=definitions,
+        agents=KeyedCache(
+            lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
+        ),
+        launcher=Launcher(app, store, definitions, Joins(app)),
+        heartbeat=Heartbeat(
+            client, keys, worker=worker, about=lambda: _about(worker), policy=settings.liveness_policy
+        ),
+        model=AnthropicProvider(
+            ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
+        ),
+        plan_execution=plan,
+        max_task_chars=settings.max_task_chars,
+    )
+
+
+runtime.install(build_runtime)
+
+_queues: list[str] = []
+
+
+def _about(worker: str) -> Mapping[str, Any]:
+    return {
+        "worker": worker,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "version": __version__,
+        "queues": _queues,
+    }
+
+
+def queue_length(queue: str) -> int:
+    """Messages waiting in a queue; a number above zero where the broker does not say."""
+    with app.connection_for_read() as connection:
+        try:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return _UNKNOWN
+
+
+@dataclass(frozen=True)
+class _Duties:
+    """What a process that executes steps does beside executing them."""
+
+    runtime: runtime.Runtime
+    reconciler: Reconciler
+
+    @classmethod
+    def begin(cls) -> _Duties:
+        """Load the SDK, make the clients and write the liveness key, in this order."""
+        found = runtime.current()
+        found.model.warm()
+        found.heartbeat.start()
+        reconciler = Reconciler(
+            found.client,
+            found.keys,
+            store=found.store,
+            launcher=found.launcher,
+            heartbeat=found.heartbeat,
+            queue_length=queue_length,
+            policy=default_context().settings.reconciler_policy,
+        )
+        reconciler.start()
+        return cls(found, reconciler)
+
+    def end(self) -> None:
+        self.reconciler.stop()
+        self.runtime.heartbeat.stop()
+        self.runtime.model.close()
+
+
+_duties: dict[int, _Duties] = {}
+
+
+@signals.celeryd_after_setup.connect(weak=False)
+def _note_queues(instance: Any, **_: Any) -> None:
+    if instance.app is app:
+        _queues[:] = list(app.amqp.queues.consume_from)
+
+
+@signals.worker_init.connect(weak=False)
+def _begin(sender: Any, **_: Any) -> None:
+    """Make the process ready before it says so; the children of prefork begin for themselves."""
+    if sender.app is app and not _forks(sender.pool_cls):
+        _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.worker_process_init.connect(weak=False)
+def _begin_in_child(**_: Any) -> None:
+    _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.worker_shutdown.connect(weak=False)
+@signals.worker_process_shutdown.connect(weak=False)
+def _end(**_: Any) -> None:
+    if duties := _duties.pop(os.getpid(), None):
+        duties.end()
+
+
+def _forks(pool: Any) -> bool:
+    return issubclass(get_implementation(pool), PreforkPool)

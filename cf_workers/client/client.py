@@ -1,0 +1,374 @@
+"""How does a program enqueue agents and workflows?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from cf_workers._redis import Keys, connect, describe_url
+from cf_workers.application import Context, open_context
+from cf_workers.client.handles import ExecutionHandle, RunHandle
+from cf_workers.client.results import Outcome
+from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ProjectError, ServerUnreachableError
+from cf_workers.planning import (
+    ExecutionOptions,
+    WorkflowOptions,
+    check_task,
+    plan_execution,
+    plan_workflow,
+    resolve_inputs,
+)
+from cf_workers.project import parse_workflow
+from cf_workers.project.problems import project_error
+from cf_workers.reliability import install
+from cf_workers.wire import INTERACTIVE, RUN_AGENT
+from cf_workers.workflows.definitions import Definitions
+from cf_workers.workflows.history import History
+from cf_workers.workflows.joins import Joins
+from cf_workers.workflows.launcher import Launcher
+from cf_workers.workflows.liveness import live_workers
+from cf_workers.workflows.record import NewRun, RunStore
+from cf_workers.workflows.spec import WorkflowSpec
+
+Workflow = str | Path | Mapping[str, Any]
+"""A workflow of the project by its name, a file that holds one, or one as a mapping."""
+
+
+class Client:
+    """Enqueues work and follows it; safe to use from many threads.
+
+    Everything is validated before anything is enqueued: input that cannot work costs nothing.
+
+    Args:
+        config: the project's `claude.json`; found as the command line finds it if not given.
+        redis_url: the server; that of the settings if not given, the project's embedded one if none is set.
+        announce: told, in a sentence for a person, when an embedded server was started.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | None = None,
+        redis_url: str | None = None,
+        *,
+        announce: Callable[[str], object] | None = None,
+    ) -> None:
+        self._open = partial(open_context, config=config, redis_url=redis_url, announce=announce)
+
+    @cached_property
+    def context(self) -> Context:
+        """Project, settings and server of this client, opened when first needed.
+
+        Raises:
+            ConfigError: a setting cannot be used, or the named project is not there.
+            ServerUnreachableError: the embedded server does not start.
+        """
+        return self._open()
+
+    def submit(
+        self,
+        agent: str,
+        task: str,
+        *,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        timeout_seconds: float | None = None,
+        max_retries: int | None = None,
+        cacheable: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> ExecutionHandle:
+        """Enqueue one execution of an agent.
+
+        Args:
+            timeout_seconds: bound on one attempt.
+            max_retries: further requests after the first.
+            idempotency_key: a second submission with the same key is the first one.
+
+        Raises:
+            InputError: the input cannot work; nothing was enqueued.
+            ServerUnreachableError: the server does not answer.
+        """
+        check_task(task, self.context.settings.max_task_chars)
+        options = ExecutionOptions(
+            model=model,
+            max_tokens=max_tokens,
+            timeout_seconds=timeout_seconds,
+            max_retries=max_retries,
+            cacheable=cacheable,
+        )
+        planned = plan_execution(agent, self.context.project, self.context.settings, options)
+        execution = uuid4().hex
+        message = self._app.signature(
+            RUN_AGENT,
+            args=(agent,),
+            options={
+                "task_id": execution,
+                "queue": INTERACTIVE,
+                "argsrepr": f"agent={agent}",
+                "kwargsrepr": "{}",
+            },
+        )
+        new = NewRun(
+            run=execution,
+            kind="agent",
+            plan=planned.plan,
+            task=task,
+            idempotency_key=idempotency_key,
+            message=dict(message),
+        )
+        with self._reaching():
+            found = self._launcher.record(new, planned.definitions)
+            if found == execution:
+                message.apply_async()
+        return ExecutionHandle(self, self.history, found)
+
+    def execute_many(
+        self, calls: Iterable[tuple[str, str]], *, timeout: float | None = None, **options: Any
+    ) -> list[Outcome]:
+        """Run many executions at once and wait for all of them.
+
+        Args:
+            calls: pairs of agent and task.
+            timeout: seconds to wait for each, counted from when its turn to be waited for comes.
+            options: as for `submit`.
+
+        Returns:
+            One outcome each, in order; an invalid one does not disturb the others.
+        """
+        submitted = [_outcome_of(lambda c=call: self.submit(*c, **options)) for call in calls]  # type: ignore[misc]
+        outcomes = []
+        for handle in submitted:
+            if isinstance(handle, CfWorkersError):
+                outcomes.append(Outcome(error=handle))
+                continue
+            result = _outcome_of(lambda h=handle: h.result(timeout))  # type: ignore[misc]
+            outcomes.append(
+                Outcome(error=result) if isinstance(result, CfWorkersError) else Outcome(result=result)
+            )
+        return outcomes
+
+    def start_workflow(
+        self,
+        workflow: Workflow,
+        task: str | None = None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        timeout_seconds: float | None = None,
+        options: WorkflowOptions | None = None,
+    ) -> RunHandle:
+        """Enqueue a run of a workflow.
+
+        Args:
+            workflow: its name in the project, a file that holds one, or one as a mapping.
+            task: shown to every step; needed by workflows that are plain lists.
+            idempotency_key: a second start with the same key is the first one.
+            timeout_seconds: bound on the whole run; the workflow's own if not given.
+
+        Raises:
+            InputError: the input cannot work; nothing was enqueued.
+            ServerUnreachableError: the server does not answer.
+        """
+        settings = self.context.settings
+        spec = self.workflow(workflow)
+        check_task(task, settings.max_task_chars)
+        if spec.is_list and spec.steps and not (task or "").strip():
+            raise InputError(
+                f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
+                {"hint": "give one with --task"},
+            )
+        values = resolve_inputs(spec, inputs or {})
+        planned = plan_workflow(spec, self.context.project, settings, self._allowed(options))
+        new = NewRun(
+            run=uuid4().hex,
+            kind="workflow",
+            plan=planned.plan,
+            task=task,
+            inputs=values,
+            timeout_seconds=timeout_seconds or spec.timeout_seconds,
+            idempotency_key=idempotency_key,
+        )
+        with self._reaching():
+            run = self._launcher.start(new, planned.definitions)
+        return RunHandle(self, self.history, run)
+
+    def workflow(self, workflow: Workflow) -> WorkflowSpec:
+        """Read a workflow by name, from a file or from a mapping.
+
+        Raises:
+            InputError: there is none of that name, or it cannot be used; every problem is listed.
+        """
+        if isinstance(workflow, str) and not _is_path(workflow):
+            return self.context.project.workflow(workflow)
+        if isinstance(workflow, Mapping):
+            return _parsed(str(workflow.get("name") or "workflow"), workflow, None)
+        path = Path(workflow)
+        return _parsed(path.stem, _read_json(path), str(path))
+
+    def run(self, run: str) -> RunHandle:
+        """The handle of a run by its id."""
+        return RunHandle(self, self.history, run)
+
+    def execution(self, execution: str) -> ExecutionHandle:
+        """The handle of a single execution by its id."""
+        return ExecutionHandle(self, self.history, execution)
+
+    def cancel(self, run: str) -> str:
+        """Stop a run or an execution; returns the status it has then.
+
+        Raises:
+            UnknownRunError: there is none of that id.
+        """
+        with self._reaching():
+            verdict, running, attempt = self._store.stop(run, "cancelled")
+            if verdict == "stopping" and running == 0:
+                self._store.finish(run, attempt)
+                header = self._store.header(run, attempt)
+                self._launcher.forget(header)
+                self._launcher.finish(header)
+            return self.history.status(run)
+
+    def retry(self, run: str) -> int:
+        """Run again what did not succeed; returns the number of the new attempt.
+
+        Raises:
+            UnknownRunError: there is none of that id.
+            InputError: it is still active, or it has succeeded.
+        """
+        with self._reaching():
+            return self._launcher.restart(run)
+
+    def workers(self, queue: str | None = None) -> list[dict[str, Any]]:
+        """What each living worker says of itself; only those that listen on `queue`, if given."""
+        with self._reaching():
+            found = live_workers(self._redis, self._keys, self.context.settings.liveness_policy)
+        return [worker for worker in found if queue is None or queue in worker["queues"]]
+
+    def require_worker(self, queue: str = INTERACTIVE) -> None:
+        """Make sure that somebody will do the work.
+
+        Raises:
+            NoWorkerError: nobody listens on the queue.
+        """
+        if not self.workers(queue):
+            raise NoWorkerError(
+                f"no worker listens on queue {queue!r} at {describe_url(self.context.redis_url)}",
+                {"hint": "start one with `celery -A cf_workers worker`", "queue": queue},
+            )
+
+    def ping(self) -> None:
+        """Make sure that the server answers.
+
+        Raises:
+            ServerUnreachableError: it does not.
+        """
+        with self._reaching():
+            self._redis.ping()
+
+    @cached_property
+    def history(self) -> History:
+        """The reading side: documents, listings, events."""
+        return History(self._redis, self._keys, self._definitions)
+
+    def close(self) -> None:
+        """Let go of connections and of the embedded server."""
+        if "_app" in self.__dict__:
+            self._app.close()
+        if "_redis" in self.__dict__:
+            self._redis.close()
+        if "context" in self.__dict__:
+            self.context.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _redis(self) -> Any:
+        return connect(self.context.redis_url)
+
+    @cached_property
+    def _keys(self) -> Keys:
+        return Keys(self.context.settings.namespace)
+
+    @cached_property
+    def _definitions(self) -> Definitions:
+        return Definitions(self._redis, self._keys)
+
+    @cached_property
+    def _store(self) -> RunStore:
+        return RunStore(self._redis, self._keys, self._definitions, self.context.settings.record_policy)
+
+    @cached_property
+    def _app(self) -> Celery:
+        app = Celery("cf_workers", set_as_current=False)
+        app.conf.update(self.context.celery)
+        install(app)
+        return app
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        return Launcher(self._app, self._store, self._definitions, Joins(self._app))
+
+    def _allowed(self, options: WorkflowOptions | None) -> WorkflowOptions:
+        """The options with the project's features applied."""
+        chosen = options or WorkflowOptions()
+        if self.context.project.features.parallel_workflows_enabled:
+            return chosen
+        return WorkflowOptions(sequential=True, pass_output=chosen.pass_output, lane=chosen.lane)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+            raise ServerUnreachableError(
+                f"no answer from {describe_url(self.context.redis_url)}",
+                {
+                    "hint": "is it running? its address is CF_WORKERS_REDIS_URL",
+                    "cause": type(error).__name__,
+                },
+            ) from None
+
+
+def _outcome_of(do: Callable[[], Any]) -> Any:
+    try:
+        return do()
+    except CfWorkersError as error:
+        return error
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith(".json") or "/" in text
+
+
+def _parsed(name: str, raw: Any, file: str | None) -> WorkflowSpec:
+    spec, problems = parse_workflow(name, raw, place="", file=file)
+    if spec is None:
+        raise project_error(f"workflow {name!r} cannot be used", problems)
+    return spec
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"cannot read the workflow file {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ProjectError(f"{path} is not JSON: {error}") from None

@@ -1,0 +1,183 @@
+"""What exactly will be executed? A workflow or an agent, with all that a project leaves open decided."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field
+
+from cf_workers.agents.definition import AgentDefinition
+from cf_workers.agents.models import check_model
+from cf_workers.errors import InputError, ProjectError, TaskTooLongError
+from cf_workers.project import Project, check_agents
+from cf_workers.settings import Settings
+from cf_workers.wire import Payload
+from cf_workers.workflows.inputs import input_names
+from cf_workers.workflows.plan import Plan, PlannedStep
+from cf_workers.workflows.spec import Lane, StepSpec, WorkflowSpec
+
+log = logging.getLogger(__name__)
+
+
+class ExecutionOptions(Payload):
+    """What a caller may set for one execution; `None` means the agent's own setting, then the default."""
+
+    model: str | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    timeout_seconds: float | None = Field(None, gt=0)
+    max_retries: int | None = Field(None, ge=0)
+    cacheable: bool | None = None
+
+
+@dataclass(frozen=True)
+class WorkflowOptions:
+    """What a caller may set for one run.
+
+    Args:
+        sequential: one step after the other, in the order of the graph.
+        pass_output: whether steps see the outputs of others.
+        lane: the queue of steps that name none.
+    """
+
+    sequential: bool = False
+    pass_output: bool = True
+    lane: Lane = "interactive"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with the definitions it is pinned to, by digest."""
+
+    plan: Plan
+    definitions: Mapping[str, str]
+
+
+def check_task(task: str | None, limit: int) -> None:
+    """Refuse a task that is too long.
+
+    Raises:
+        TaskTooLongError: it has more than `limit` characters.
+    """
+    if task is not None and len(task) > limit:
+        raise TaskTooLongError(
+            f"the task has {len(task)} characters; the limit is {limit}",
+            {"hint": "shorten it, or raise CF_WORKERS_MAX_TASK_CHARS", "length": len(task), "limit": limit},
+        )
+
+
+def plan_execution(
+    agent: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
+) -> Planned:
+    """Plan one execution of an agent: a plan of one step that bears the agent's name.
+
+    Raises:
+        UnknownAgentError: the project has no such agent.
+        ProjectError: the agent cannot be used.
+        ConfigError: its model is retired.
+    """
+    chosen = options or ExecutionOptions()
+    definition = project.agent(agent)
+    step = StepSpec(id=agent, agent=agent, **chosen.model_dump())
+    planned = _plan_step(step, definition, project, settings)
+    return _planned(agent, [planned], {agent: definition})
+
+
+def plan_workflow(
+    spec: WorkflowSpec, project: Project, settings: Settings, options: WorkflowOptions | None = None
+) -> Planned:
+    """Plan a run of a workflow.
+
+    Raises:
+        ProjectError: agents of it are unknown or cannot be used; all of them are named.
+        TaskTooLongError: the task of a step is too long.
+        ConfigError: a model is retired.
+    """
+    chosen = options or WorkflowOptions()
+    if problems := check_agents(spec, project):
+        raise ProjectError(
+            f"workflow {spec.name!r} cannot run: {len(problems)} of its agents cannot be used",
+            {"problems": [problem.as_dict() for problem in problems]},
+        )
+    definitions = {name: project.agent(name) for name in dict.fromkeys(step.agent for step in spec.steps)}
+    steps = []
+    for step in spec.steps:
+        check_task(step.task, settings.max_task_chars)
+        planned = _plan_step(step, definitions[step.agent], project, settings)
+        steps.append(
+            planned.model_copy(update={"passes": chosen.pass_output, "lane": step.lane or chosen.lane})
+        )
+    if chosen.sequential:
+        steps = _one_after_the_other(spec.name, steps)
+    return _planned(spec.name, steps, definitions)
+
+
+def resolve_inputs(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, str]:
+    """The values of a run's inputs, defaults included.
+
+    Raises:
+        InputError: an input is unknown, or one without a default is missing.
+    """
+    declared = dict(spec.inputs)
+    used = {name for step in spec.steps for name in input_names(step.task or "")}
+    if unknown := sorted(given.keys() - declared.keys()):
+        known = ", ".join(declared) or "none"
+        raise InputError(
+            f"workflow {spec.name!r} has no input {unknown[0]!r}", {"hint": f"its inputs are: {known}"}
+        )
+    values = {**{name: value for name, value in declared.items() if value is not None}, **given}
+    if missing := sorted(used - values.keys()):
+        raise InputError(
+            f"workflow {spec.name!r} needs the input {missing[0]!r}",
+            {"hint": " ".join(f"--input {name}=…" for name in missing)},
+        )
+    return values
+
+
+def _plan_step(
+    step: StepSpec, definition: AgentDefinition, project: Project, settings: Settings
+) -> PlannedStep:
+    model = _first(step.model, definition.model, settings.agents.model)
+    if warning := check_model(model, datetime.now(UTC).date()):
+        log.warning("model.warning model=%s %s", model, warning)
+    pinned = settings.agents.max_retries if "max_retries" in project.performance.declared else None
+    return PlannedStep(
+        id=step.id,
+        agent=step.agent,
+        definition=definition.digest,
+        model=model,
+        max_tokens=_first(step.max_tokens, definition.max_tokens, settings.agents.max_tokens),
+        timeout_seconds=_first(
+            step.timeout_seconds, definition.timeout_seconds, settings.agents.timeout_seconds
+        ),
+        max_retries=_first(step.max_retries, definition.max_retries, pinned),
+        lane=step.lane or "interactive",
+        task=step.task,
+        dependencies=step.dependencies,
+        rule=step.rule,
+        allow_failure=step.allow_failure,
+        cacheable=_first(step.cacheable, definition.cacheable, None),
+    )
+
+
+def _one_after_the_other(workflow: str, steps: list[PlannedStep]) -> list[PlannedStep]:
+    order = Plan(workflow=workflow, steps=tuple(steps)).graph.order
+    before = dict(zip(order[1:], order, strict=False))
+    return [
+        step.model_copy(update={"after": (before[step.id],) if step.id in before else ()}) for step in steps
+    ]
+
+
+def _planned(name: str, steps: list[PlannedStep], definitions: Mapping[str, AgentDefinition]) -> Planned:
+    return Planned(
+        Plan(workflow=name, steps=tuple(steps)),
+        {definition.digest: definition.model_dump_json() for definition in definitions.values()},
+    )
+
+
+def _first(*values: Any) -> Any:
+    """The first value that somebody has set."""
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,113 @@
+"""Where in Celery's life cycle do the repairs hook in?"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import signals
+from celery.apps.worker import on_cold_shutdown
+from celery.bootsteps import StartStopStep
+
+from cf_workers.reliability.beating import HeartbeatFile, LeaseBeat
+from cf_workers.reliability.cancellation import draining
+from cf_workers.reliability.ledger import ledger
+from cf_workers.reliability.policy import policy_of
+from cf_workers.reliability.transport import Channel
+
+log = logging.getLogger(__name__)
+
+
+class Lease(StartStopStep):
+    """Consumer step: the lease heartbeat, across reconnects and until the last message is settled."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self.lease: LeaseBeat | None = None
+
+    def start(self, consumer: Any) -> None:
+        channel = consumer.task_consumer.channel
+        if not isinstance(channel, Channel):
+            return  # a broker that knows by itself which of its consumers live
+        if self.lease is not None:
+            self.lease.channel = channel
+            return
+        self.lease = LeaseBeat(channel)
+        self.lease.start()
+
+    def shutdown(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """The drain is over; the channel closes next and gives everything back."""
+        if self.lease is not None:
+            self.lease.stop()
+
+
+class Drain(StartStopStep):
+    """Worker step: the first request to stop drains, the second stops at once.
+
+    Draining, running tasks finish and messages not begun go back. At once, running tasks are asked to give
+    way through their tokens and everything unacknowledged goes back. SIGQUIT stops at once right away.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.worker = worker
+        self.asked = 0
+        draining.clear()
+        ledger.clear()
+        signals.worker_shutting_down.connect(self.on_signal, sender=worker.hostname, weak=False)
+
+    def on_signal(self, how: str = "Warm", **_: Any) -> None:
+        """Runs inside the signal handler."""
+        draining.set()
+        self.asked += 1
+        if self.asked > 1 and how == "Warm":
+            on_cold_shutdown(self.worker)
+
+    def close(self, worker: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """However the worker was told to stop: it drains."""
+        draining.set()
+
+
+class Heartbeat(StartStopStep):
+    """Consumer step: the heartbeat file. Off unless the policy names one."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self.policy = policy_of(consumer.app)
+        self.file: HeartbeatFile | None = None
+
+    def include_if(self, consumer: Any) -> bool:  # noqa: ARG002 - Celery's signature
+        return self.policy.heartbeat_file is not None
+
+    def create(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
+        if self.policy.heartbeat_file is not None:
+            self.file = HeartbeatFile(self.policy.heartbeat_file, self.policy.heartbeat_every)
+            self.file.touch()
+            self.file.start()
+
+    def register_with_event_loop(self, consumer: Any, hub: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """A loop is about to turn. Celery drops the timer when the connection of this loop breaks."""
+        if self.file is not None:
+            hub.call_repeatedly(self.policy.heartbeat_every, self.file.touch)
+            self.file.loop_turns = True
+
+    def start(self, consumer: Any) -> None:
+        """Connected; the loop comes next."""
+
+    def stop(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """The connection broke, or the worker drains."""
+        if self.file is not None:
+            self.file.loop_turns = False
+
+    def terminate(self, consumer: Any) -> None:
+        self.stop(consumer)
+
+    def shutdown(self, consumer: Any) -> None:  # noqa: ARG002 - Celery's signature
+        if self.file is not None:
+            self.file.remove()

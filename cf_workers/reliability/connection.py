@@ -1,0 +1,37 @@
+"""Which transport serves a broker URL?
+
+Used as `amqp_cls = "cf_workers.reliability.connection:AMQP"` on an app. Choosing by the URL's scheme keeps
+what a transport given by path loses: TLS of `rediss://`, the choice after a switch to an alternate URL, and
+the scheme that monitors read from `as_uri()`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.app import amqp
+from kombu.connection import Connection as KombuConnection
+
+SCHEMES = frozenset({"redis", "rediss"})
+
+
+class Connection(KombuConnection):
+    """A connection that uses the repaired transport for Redis URLs, and kombu's own for every other."""
+
+    def get_transport_cls(self) -> Any:
+        if self.transport_cls not in SCHEMES:
+            return super().get_transport_cls()
+        from cf_workers.reliability.transport import Transport  # kombu's Redis transport loads redis-py
+
+        return Transport
+
+    def __eqhash__(self) -> Any:
+        """Never share a pool with plain connections to the same URL."""
+        return (type(self).__qualname__, super().__eqhash__())
+
+
+class AMQP(amqp.AMQP):
+    """An app's messaging on repaired connections."""
+
+    Connection = Connection
+    BrokerConnection = Connection

@@ -1,0 +1,175 @@
+"""How does a worker keep its messages when the connection they came by is gone?
+
+kombu's Redis transport gives every unacknowledged message back when a channel closes, running here or not,
+and needs the connection that was just dropped to do so: a restart of the broker ends the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from math import inf
+from time import monotonic, time
+from typing import Any
+
+from celery.worker import state
+from kombu.transport import redis as kombu_redis
+from kombu.utils.encoding import bytes_to_str
+
+from cf_workers.reliability.ledger import ledger
+
+log = logging.getLogger(__name__)
+
+UNREACHABLE = kombu_redis.Transport.connection_errors
+
+
+class QoS(kombu_redis.QoS):
+    """Acknowledges, renews and gives back messages, whatever became of the connection they came by."""
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge. With the broker away, remember to do it: the task has ended and must not run again."""
+        try:
+            super().ack(delivery_tag)
+        except UNREACHABLE as error:
+            ledger.owe(delivery_tag)
+            self._quick_ack(delivery_tag)
+            log.warning("acknowledging later tag=%s: %s", delivery_tag, error)
+        else:
+            ledger.settle(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        try:
+            super().reject(delivery_tag, requeue)
+        except UNREACHABLE:
+            if requeue:
+                ledger.leave([delivery_tag])
+            else:
+                ledger.owe(delivery_tag)
+            self._quick_ack(delivery_tag)
+            raise
+        ledger.settle(delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Give back what nobody here works on. A worker that ends gives back everything."""
+        keep = set() if _stopping() else ledger.kept()
+        given = [tag for tag in self._delivered if tag not in keep]
+        self._delivered.clear()
+        try:
+            with self.channel.conn_or_acquire(client) as connected:
+                for tag in given:
+                    self.restore_by_tag(tag, client=connected)
+        except UNREACHABLE as error:
+            ledger.leave(given)
+            log.warning("the broker is away; %d messages go back later: %s", len(given), error)
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Sweep up what dead workers left, but first say what is alive here."""
+        self.renew(ledger.kept())
+        self._restore_left()
+        if _sweeps.allowed(self.visibility_timeout):
+            super().restore_visible(start, num, interval)
+
+    def _restore_left(self) -> None:
+        """Give back what could not be given back before, unless another worker has received it since."""
+        left = ledger.left()
+        if not left:
+            return
+        with self.channel.conn_or_acquire() as client:
+            index = client.zrange(
+                self.unacked_index_key, 0, max(left.values()), byscore=True, withscores=True
+            )
+            received = {bytes_to_str(tag): at for tag, at in index}
+            for tag, since in left.items():
+                if received.get(tag, inf) <= since:
+                    self.restore_by_tag(tag, client=client)
+                ledger.settle(tag)
+
+    def renew(self, tags: Iterable[str]) -> None:
+        """Restart the visibility timeout of these messages, and settle what is owed.
+
+        XX: a tag that is gone from the index was acknowledged or given back, and stays gone.
+        """
+        owed = ledger.owed()
+        alive = {tag: time() for tag in tags if tag not in owed}
+        if not alive and not owed:
+            return
+        with self.channel.conn_or_acquire() as client:
+            if alive:
+                client.zadd(self.unacked_index_key, alive, xx=True)
+            for tag in owed:
+                self._remove_from_indices(tag).execute()
+                ledger.settle(tag)
+
+    def delivered_tags(self) -> set[str]:
+        """Tags received by this channel and not yet settled."""
+        return set(self._delivered) - self._dirty
+
+
+class Channel(kombu_redis.Channel):
+    """A channel that, once closed, can still acknowledge, reject and restore what it delivered."""
+
+    QoS = QoS
+
+    def __init__(self, connection: Any, **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self._last_connparams = super()._connparams()
+        self._last_state = connection.state
+        self._exchange_types = self.exchange_types
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.connection is None or self.connection.client is None:
+            return dict(self._last_connparams)
+        params: dict[str, Any] = super()._connparams(asynchronous)
+        return params
+
+    @property
+    def state(self) -> Any:
+        """Exchanges and bindings; a closed channel needs them to route what it gives back."""
+        return self.connection.state if self.connection is not None else self._last_state
+
+    def close(self) -> None:
+        """Close for good, also when the connection is too broken to read the reply that is still due."""
+        if self._consumers and not self.closed and not _stopping():
+            _sweeps.hold()
+        try:
+            super().close()
+        except UNREACHABLE:
+            super().close()
+        finally:
+            self.exchange_types = self._exchange_types
+
+
+class Transport(kombu_redis.Transport):
+    """kombu's Redis transport on these channels."""
+
+    Channel = Channel
+
+
+class _Sweeps:
+    """When may this process sweep?
+
+    While the broker was away no lease could be renewed, so just after it comes back every message looks
+    abandoned. Having lost its connection, a worker gives all the others one visibility timeout to return.
+    """
+
+    def __init__(self) -> None:
+        self._lost = False
+        self._allowed_at = 0.0
+
+    def hold(self) -> None:
+        """The connection is lost."""
+        self._lost = True
+
+    def allowed(self, pause: float) -> bool:
+        """Called with a working connection."""
+        if self._lost:
+            self._lost = False
+            self._allowed_at = monotonic() + pause
+        return monotonic() >= self._allowed_at
+
+
+_sweeps = _Sweeps()
+
+
+def _stopping() -> bool:
+    return state.should_stop is not None or state.should_terminate is not None

@@ -1,0 +1,169 @@
+"""Which setting is in force? A flag beats the environment, that the project file, that the default.
+
+Every setting is `CF_WORKERS_<FIELD>` or `CF_WORKERS_<SECTION>__<FIELD>` in the environment. Sections become
+the policies of the parts they rule; no part sees this module's object.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.errors import ConfigError
+from cf_workers.project import Project
+from cf_workers.workflows.liveness import LivenessPolicy
+from cf_workers.workflows.reconciler import ReconcilerPolicy
+from cf_workers.workflows.record import RecordPolicy
+
+PREFIX = "CF_WORKERS_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AgentSettings(_Section):
+    """What an agent runs with unless it, its step or the caller says otherwise."""
+
+    model: str = DEFAULT_MODEL
+    max_tokens: int = Field(4096, ge=1)
+    timeout_seconds: float = Field(120.0, gt=0)
+    max_retries: int = Field(3, ge=0)
+
+
+class RetrySettings(_Section):
+    """Waits between attempts: exponential with full jitter."""
+
+    backoff_seconds: float = Field(1.0, ge=0)
+    backoff_max_seconds: float = Field(60.0, ge=0)
+    jitter: bool = True
+
+
+class WorkerSettings(_Section):
+    """One worker process."""
+
+    concurrency: int = Field(100, ge=1)
+    shards: int | None = Field(None, ge=1)
+    heartbeat_seconds: float = Field(2.0, gt=0)
+    lease_seconds: float = Field(8.0, gt=0)
+    max_deaths: int = Field(3, ge=1)
+    visibility_timeout_seconds: float = Field(60.0, ge=5)
+
+
+class RunSettings(_Section):
+    """Run records."""
+
+    retention_seconds: float = Field(7 * 86_400.0, gt=0)
+    active_seconds: float = Field(30 * 86_400.0, gt=0)
+    patience_seconds: float = Field(5.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """All settings of a process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    redis_url: str | None = Field(None, repr=False)
+    broker_url: str | None = Field(None, repr=False)
+    config: str | None = None
+    namespace: str = Field("cfw", pattern=r"^[A-Za-z0-9_-]+$")
+    max_task_chars: int = Field(100_000, ge=1)
+    agents: AgentSettings = AgentSettings()
+    retry: RetrySettings = RetrySettings()
+    worker: WorkerSettings = WorkerSettings()
+    runs: RunSettings = RunSettings()
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _known_scheme(cls, url: str | None) -> str | None:
+        if url is not None and "://" not in url:
+            raise ValueError("is not a URL; write for example redis://localhost:6379/0")
+        return url
+
+    @property
+    def record_policy(self) -> RecordPolicy:
+        return RecordPolicy(
+            retention_seconds=self.runs.retention_seconds,
+            active_seconds=self.runs.active_seconds,
+            lease_seconds=self.worker.lease_seconds,
+            max_deaths=self.worker.max_deaths,
+        )
+
+    @property
+    def liveness_policy(self) -> LivenessPolicy:
+        return LivenessPolicy(self.worker.heartbeat_seconds, self.worker.lease_seconds)
+
+    @property
+    def reconciler_policy(self) -> ReconcilerPolicy:
+        return ReconcilerPolicy(patience_seconds=self.runs.patience_seconds)
+
+
+def load_settings(
+    project: Project | None = None, environ: Mapping[str, str] | None = None, **flags: Any
+) -> Settings:
+    """The settings in force.
+
+    Args:
+        project: its `performance` section stands between the environment and the defaults.
+        environ: where the fall-backs `REDIS_URL` and `CELERY_BROKER_URL` are looked for; the process's own if
+            not given.
+        flags: what the caller was given; `None` values count as not given.
+
+    Raises:
+        ConfigError: values cannot be used; all of them are named.
+    """
+    below = _below_environment(project, os.environ if environ is None else environ)
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=below))
+
+    try:
+        return Sourced(**{name: value for name, value in flags.items() if value is not None})
+    except (ValidationError, SettingsError) as error:
+        raise _unusable(error) from None
+
+
+def _below_environment(project: Project | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    below: dict[str, Any] = {}
+    if environ.get("REDIS_URL"):
+        below["redis_url"] = environ["REDIS_URL"]
+    if environ.get("CELERY_BROKER_URL"):
+        below["broker_url"] = environ["CELERY_BROKER_URL"]
+    if project is not None:
+        section = project.performance
+        wanted = section.declared & {"timeout_seconds", "max_retries"}
+        below["agents"] = {name: getattr(section, name) for name in wanted}
+    return below
+
+
+def _unusable(error: ValidationError | SettingsError) -> ConfigError:
+    """The error without the values: one of them may be a URL with a password."""
+    if isinstance(error, SettingsError):
+        return ConfigError(f"a {PREFIX}* variable cannot be read: {error}")
+    wrong = [
+        f"{PREFIX}{'__'.join(str(part).upper() for part in one['loc'])}: {one['msg']}"
+        for one in error.errors(include_input=False, include_url=False)
+    ]
+    return ConfigError("; ".join(wrong), {"hint": "see `cf-workers config show`", "problems": wrong})

@@ -1,0 +1,149 @@
+"""What does a step ask of its agent, and what becomes of the answer?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cf_workers.agents.cancel import CancelToken
+from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
+from cf_workers.agents.prices import cost_usd
+from cf_workers.errors import (
+    CallTimeoutError,
+    CancelledError,
+    CfWorkersError,
+    ExecutionError,
+    StreamCutError,
+    describe_error,
+)
+from cf_workers.tasks.runtime import Runtime
+from cf_workers.workflows.inputs import fill_inputs
+from cf_workers.workflows.plan import PlannedStep, RunHeader
+from cf_workers.workflows.record import Claim, Outcome
+
+_NANOS = 1_000_000_000
+_MAYBE_PAID = (CallTimeoutError, StreamCutError, CancelledError)
+"""Failures after which nobody knows whether the provider billed the call."""
+
+
+def ask(
+    runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, token: CancelToken
+) -> tuple[AgentReply, float]:
+    """Ask the step's agent; returns the reply and the seconds it took.
+
+    Raises:
+        ExecutionError: there is no usable reply.
+        DefinitionMissingError: the agent's definition is not in the store any more.
+    """
+    call = call_for(
+        runtime.agents.get(step.definition),
+        step,
+        task=task_text(header, step),
+        outputs=_outputs(header, step, claim),
+    )
+    began = time.monotonic()
+    reply = runtime.model.ask(call, token)
+    return reply, time.monotonic() - began
+
+
+def call_for(
+    definition: AgentDefinition, step: PlannedStep, *, task: str, outputs: Sequence[DependencyOutput]
+) -> AgentCall:
+    """The complete request of a step."""
+    return AgentCall(
+        agent=definition,
+        task=task,
+        model=step.model,
+        max_tokens=step.max_tokens,
+        timeout_seconds=step.timeout_seconds,
+        outputs=tuple(outputs),
+    )
+
+
+def task_text(header: RunHeader, step: PlannedStep) -> str:
+    """The step's own task with its inputs filled in, and the run's task; both where both are given."""
+    own = fill_inputs(step.task, header.inputs) if step.task else None
+    return "\n\n".join(text for text in (own, header.task) if text)
+
+
+def succeeded(reply: AgentReply, step: PlannedStep, *, attempts: int, seconds: float) -> Outcome:
+    """The outcome of an answered call."""
+    cost = cost_usd(reply.model, reply.usage)
+    return Outcome(
+        status="succeeded",
+        attempts=attempts,
+        output=reply.output,
+        input_tokens=reply.usage.prompt_tokens,
+        output_tokens=reply.usage.output_tokens,
+        cost_nanos=None if cost is None else int(cost * _NANOS),
+        result={
+            "agent": step.agent,
+            "model": reply.model,
+            "usage": reply.usage.model_dump(),
+            "stop_reason": reply.stop_reason,
+            "truncated": reply.truncated,
+            "request_id": reply.request_id,
+            "execution_time_ms": round(seconds * 1000, 1),
+            "cached": False,
+            "cache_age_seconds": None,
+            "estimated_cost": None if cost is None else float(cost),
+            "error": None,
+        },
+    )
+
+
+def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcome:
+    """The outcome of a call that gave nothing usable; what it cost all the same is kept."""
+    usage = _billed(error)
+    cost = cost_usd(step.model, usage) if usage else None
+    return Outcome(
+        status="cancelled" if isinstance(error, CancelledError) else "failed",
+        attempts=attempts,
+        counts_against_run=not step.allow_failure and not isinstance(error, CancelledError),
+        input_tokens=usage.prompt_tokens if usage else 0,
+        output_tokens=usage.output_tokens if usage else 0,
+        cost_nanos=int(cost * _NANOS) if cost is not None else (None if usage else 0),
+        lost_calls=maybe_lost(error),
+        result={
+            "agent": step.agent,
+            "model": step.model,
+            "usage": usage.model_dump() if usage else None,
+            "estimated_cost": float(cost) if cost is not None else (None if usage else 0.0),
+            "error": describe_error(error),
+        },
+    )
+
+
+def not_run(status: str, step: PlannedStep, reason: str, *, attempts: int) -> Outcome:
+    """The outcome of a step that was skipped or cancelled before a call was made."""
+    return Outcome(
+        status="skipped" if status == "skip" else "cancelled",
+        attempts=attempts,
+        result={"agent": step.agent, "error": {"type": status, "message": reason}, "estimated_cost": 0.0},
+    )
+
+
+def maybe_lost(error: CfWorkersError) -> int:
+    """How many calls may have been paid for nothing."""
+    return int(isinstance(error, _MAYBE_PAID))
+
+
+def _billed(error: CfWorkersError) -> Usage | None:
+    usage: Mapping[str, Any] | None = (
+        error.details.get("usage") if isinstance(error, ExecutionError) else None
+    )
+    return Usage.model_validate(usage) if usage else None
+
+
+def _outputs(header: RunHeader, step: PlannedStep, claim: Claim) -> list[DependencyOutput]:
+    if previous := header.options.get("previous"):
+        return [DependencyOutput(f"previous-{n}", p["agent"], p["output"]) for n, p in enumerate(previous, 1)]
+    if not claim.outputs:
+        return []
+    agents = header.plan.by_id
+    return [
+        DependencyOutput(name, agents[name].agent, text)
+        for name, text in zip(step.dependencies, claim.outputs, strict=True)
+        if text is not None
+    ]

@@ -1,0 +1,165 @@
+"""How is one step taken from its message to its commit?
+
+Claim, ask, commit, release - in this order, so that a worker may die between any two of them: before the
+commit the step is taken over and asked again, after it only the release is repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+from celery.exceptions import Ignore
+from kombu.exceptions import OperationalError
+
+from cf_workers.agents.cancel import CancelToken
+from cf_workers.errors import CancelledError, CfWorkersError, LostError, TransientError
+from cf_workers.reliability import Reason, Token, surrender, token_for
+from cf_workers.tasks import asking
+from cf_workers.tasks.base import AgentTask
+from cf_workers.tasks.runtime import Runtime
+from cf_workers.workflows.plan import PlannedStep, RunHeader
+from cf_workers.workflows.record import Claim, Committed, Outcome, Verdict
+
+log = logging.getLogger(__name__)
+
+_TOO_NEW_SECONDS = 5.0
+_SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True)
+class Performed:
+    """What became of a message.
+
+    Args:
+        verdict: of the claim; everything but `run`, `skip`, `cancel` and `lost` means that nothing was done.
+        error: why the step failed, if it did.
+    """
+
+    verdict: Verdict
+    error: CfWorkersError | None = None
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    task: AgentTask
+    runtime: Runtime
+    header: RunHeader
+    step: PlannedStep
+    claim: Claim
+    token: CancelToken
+
+    @property
+    def number(self) -> int:
+        return self.claim.attempts + 1
+
+
+def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedStep) -> Performed:
+    """Execute a step, unless somebody else does or has done so.
+
+    Raises:
+        Retry: the attempt failed and the next one has been published.
+        Ignore: the task was revoked.
+        Reject: the worker is stopping at once; the message goes back.
+    """
+    heartbeat = runtime.heartbeat
+    claim = runtime.store.claim(header, step, heartbeat.worker, may_take_over=heartbeat.may_take_over)
+    if claim.verdict == "wire":
+        task.try_again(CfWorkersError("the run was started by a newer release"), _TOO_NEW_SECONDS)
+    if claim.verdict == "done":
+        _release(runtime, header, step)
+    if claim.verdict not in {"run", "skip", "cancel", "lost"}:
+        log.info("step.passed_over run=%s step=%s verdict=%s", header.run, step.id, claim.verdict)
+        return Performed(claim.verdict)
+    attempt = _Attempt(task, runtime, header, step, claim, CancelToken())
+    revocation = token_for(task.request.id)
+    forget = revocation.on_cancel(lambda: attempt.token.cancel(str(revocation.reason)))
+    try:
+        with heartbeat.holding(claim, attempt.token.cancel):
+            outcome, error = _execute(attempt, revocation)
+            committed = runtime.store.commit(claim, outcome)
+    finally:
+        forget()
+    if committed is None:
+        log.warning("commit.superseded run=%s step=%s fence=%d", header.run, step.id, claim.fence)
+        return Performed("held")
+    _after(runtime, header, step, committed)
+    if revocation.reason is Reason.REVOKED:
+        raise Ignore("revoked")
+    return Performed(claim.verdict, error)
+
+
+def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersError | None]:
+    """Bring the step to an outcome, or raise what ends this delivery without one."""
+    step, claim = attempt.step, attempt.claim
+    if claim.verdict == "skip":
+        return asking.not_run("skip", step, "a dependency did not succeed", attempts=claim.attempts), None
+    if claim.verdict == "cancel":
+        return asking.not_run("cancel", step, "the run is stopping", attempts=claim.attempts), None
+    if claim.verdict == "lost":
+        lost = LostError(
+            f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
+            {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
+        )
+        return asking.failed(lost, step, attempts=claim.attempts), lost
+    try:
+        reply, seconds = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
+    except CancelledError as error:
+        return _cancelled(attempt, error, revocation), None
+    except TransientError as error:
+        _retry_if_allowed(attempt, error)
+        return asking.failed(error, step, attempts=attempt.number), error
+    except CfWorkersError as error:
+        return asking.failed(error, step, attempts=attempt.number), error
+    return asking.succeeded(reply, step, attempts=attempt.number, seconds=seconds), None
+
+
+def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> Outcome:
+    if attempt.token.reason == _SUPERSEDED:
+        raise Ignore(_SUPERSEDED) from None
+    if revocation.reason is Reason.DRAINING:
+        attempt.runtime.store.defer(
+            attempt.claim, attempts=attempt.claim.attempts, countdown=0, reason="draining", lost_calls=1
+        )
+        raise surrender(revocation) from None
+    return asking.failed(error, attempt.step, attempts=attempt.number)
+
+
+def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:
+    """Publish the next attempt and raise `Retry`; return if this was the last one."""
+    step, task = attempt.step, attempt.task
+    allowed = task.max_retries if step.max_retries is None else step.max_retries
+    if attempt.number > allowed:
+        return
+    countdown = task.wait_after(error, attempt.number)
+    deferred = attempt.runtime.store.defer(
+        attempt.claim,
+        attempts=attempt.number,
+        countdown=countdown,
+        reason=error.message,
+        lost_calls=asking.maybe_lost(error),
+    )
+    if not deferred:
+        raise Ignore(_SUPERSEDED) from None
+    task.try_again(error, countdown)
+
+
+def _after(runtime: Runtime, header: RunHeader, step: PlannedStep, committed: Committed) -> None:
+    if not committed.stopping:
+        _release(runtime, header, step)
+    elif committed.running == 0 and not header.message:
+        _publish(lambda: runtime.launcher.finish(header), header, step)
+
+
+def _release(runtime: Runtime, header: RunHeader, step: PlannedStep) -> None:
+    _publish(lambda: runtime.launcher.release(header, step.id), header, step)
+
+
+def _publish(publish: Callable[[], None], header: RunHeader, step: PlannedStep) -> None:
+    """A release that fails is repeated by the reconciler; the step itself has been committed."""
+    try:
+        publish()
+    except (redis.RedisError, OperationalError) as error:
+        log.error("release.failed run=%s step=%s error=%s", header.run, step.id, type(error).__name__)

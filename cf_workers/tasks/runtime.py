@@ -1,0 +1,87 @@
+"""What does a task work with? The collaborators of this process, wired once by the composition root."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cf_workers._redis import Keys, RedisClient
+from cf_workers.agents.cancel import CancelToken
+from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply
+from cf_workers.planning import ExecutionOptions, Planned
+from cf_workers.workflows.definitions import Definitions
+from cf_workers.workflows.history import History
+from cf_workers.workflows.keyed_cache import KeyedCache
+from cf_workers.workflows.launcher import Launcher
+from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.record import RunStore
+
+
+class Model(Protocol):
+    """Whoever answers calls."""
+
+    def warm(self) -> None:
+        """Load and connect what the first call would otherwise wait for."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
+        """Answer one call, or raise an `ExecutionError`."""
+        ...
+
+
+Planner = Callable[[str, ExecutionOptions], Planned]
+"""Looks an agent up in the process's project and plans one execution of it."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The collaborators of one worker process."""
+
+    client: RedisClient
+    keys: Keys
+    store: RunStore
+    history: History
+    definitions: Definitions
+    agents: KeyedCache[str, AgentDefinition]
+    launcher: Launcher
+    heartbeat: Heartbeat
+    model: Model
+    plan_execution: Planner
+    max_task_chars: int
+
+
+_factory: Callable[[], Runtime] | None = None
+_current: tuple[int, Runtime] | None = None
+_lock = threading.Lock()
+
+
+def install(factory: Callable[[], Runtime]) -> None:
+    """Say how the runtime of a process is made; it is made when first needed, in each process for itself."""
+    global _factory, _current
+    with _lock:
+        _factory, _current = factory, None
+
+
+def current() -> Runtime:
+    """The runtime of this process, made anew after a fork.
+
+    Raises:
+        RuntimeError: nobody said how to make one.
+    """
+    global _current  # noqa: PLW0603
+    found = _current
+    if found is not None and found[0] == os.getpid():
+        return found[1]
+    with _lock:
+        if _current is None or _current[0] != os.getpid():
+            if _factory is None:
+                raise RuntimeError("no runtime installed: import cf_workers.celery first")
+            _current = (os.getpid(), _factory())
+        return _current[1]

@@ -1,0 +1,286 @@
+"""What happened in a run so far? The reading side: documents, listings and events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from cf_workers._redis import Keys, RedisClient
+from cf_workers.errors import CfWorkersError, DefinitionMissingError, restore_error
+from cf_workers.workflows.definitions import Definitions
+from cf_workers.workflows.plan import Plan, PlannedStep
+from cf_workers.workflows.record import unknown_run
+
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
+"""Statuses in which a run stays."""
+
+_NANOS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """One thing that happened.
+
+    Args:
+        id: its place in the stream; events after it are read with `after=id`.
+        type: `run.created|started|stopping|reopened|finished` or `step.started|retrying|succeeded|failed|
+            skipped|cancelled`.
+        at: Unix seconds, by the server's clock.
+    """
+
+    id: str
+    type: str
+    run: str
+    at: float
+    step: str | None
+    data: Mapping[str, str]
+
+
+class History:
+    """Reads run records; changes nothing."""
+
+    def __init__(self, client: RedisClient, keys: Keys, definitions: Definitions) -> None:
+        self._client = client
+        self._keys = keys
+        self._definitions = definitions
+
+    def exists(self, run: str) -> bool:
+        """Whether there is a record of that id."""
+        return bool(self._client.exists(self._keys.run(run).run))
+
+    def status(self, run: str) -> str:
+        """`pending|running|parked|succeeded|failed|cancelled`.
+
+        Raises:
+            UnknownRunError: there is no such run.
+        """
+        status = self._client.hget(self._keys.run(run).run, "status")
+        if status is None:
+            raise unknown_run(run)
+        return str(status)
+
+    def plan(self, run: str) -> Plan:
+        """What the run executes.
+
+        Raises:
+            UnknownRunError: there is no such run.
+            DefinitionMissingError: its plan is not in the store any more.
+        """
+        digest = self._client.hget(self._keys.run(run).run, "plan")
+        if digest is None:
+            raise unknown_run(run)
+        return Plan.model_validate_json(self._definitions.get(digest))
+
+    def document(self, run: str, *, outputs: bool = True) -> dict[str, Any]:
+        """The whole record, as `run-workflow --json` and `runs show --json` print it.
+
+        Args:
+            outputs: whether the outputs of the steps are part of it.
+
+        Raises:
+            UnknownRunError: there is no such run.
+        """
+        keys = self._keys.run(run)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.run)
+            pipe.hgetall(keys.steps)
+            pipe.hgetall(keys.results)
+            pipe.lrange(keys.order, 0, -1)
+            if outputs:
+                pipe.hgetall(keys.outputs)
+            record, states, results, order, *texts = pipe.execute()
+        if not record:
+            raise unknown_run(run)
+        steps = {
+            step.id: _step_document(
+                step,
+                json.loads(states.get(step.id, "{}")),
+                json.loads(results.get(step.id, "{}")),
+                texts[0].get(step.id) if texts else None,
+                run_ended=record["status"] in FINAL,
+            )
+            for step in self._plan_of(record)
+        }
+        return _run_document(run, record, steps, order)
+
+    def execution(self, run: str) -> dict[str, Any]:
+        """A single execution, as `execute --json` prints it.
+
+        Raises:
+            UnknownRunError: there is no such execution.
+        """
+        document = self.document(run)
+        (result,) = document["results"].values()
+        return execution_document(run, document["status"], result)
+
+    def execution_error(self, run: str) -> CfWorkersError:
+        """The error with which an execution ended."""
+        (result,) = self.document(run)["results"].values()
+        return restore_error(result["error"] or {"type": "", "message": f"execution {run!r} failed"})
+
+    def newest(self, *, limit: int = 20, offset: int = 0) -> list[dict[str, Any]]:
+        """The newest runs and executions first, without their steps."""
+        found = self._client.zrevrange(self._keys.runs, offset, offset + limit - 1)
+        with self._client.pipeline(transaction=False) as pipe:
+            for run in found:
+                pipe.hgetall(self._keys.run(run).run)
+            records = pipe.execute()
+        return [
+            _run_document(run, record, {}, []) for run, record in zip(found, records, strict=True) if record
+        ]
+
+    def events(self, run: str, *, after: str = "0-0", wait_seconds: float = 0.0) -> list[RunEvent]:
+        """What happened after an event, in order; empty if nothing did within `wait_seconds`."""
+        found = cast(
+            Any,
+            self._client.xread(
+                {self._keys.run(run).events: after}, block=max(1, int(wait_seconds * 1000)), count=1000
+            ),
+        )
+        return [_event(run, key, fields) for _, entries in _streams(found) for key, fields in entries]
+
+    def follow(self, run: str, *, wait_seconds: float = 2.0) -> Iterator[RunEvent | None]:
+        """Everything that happens until the run has ended; `None` whenever nothing did for a while.
+
+        Raises:
+            UnknownRunError: there is no such run, or its record left the store meanwhile.
+        """
+        after = "0-0"
+        while True:
+            events = self.events(run, after=after, wait_seconds=wait_seconds)
+            for event in events:
+                after = event.id
+                yield event
+            last = events[-1] if events else None
+            if last is None or last.type == "run.finished":
+                if self.status(run) in FINAL:
+                    return
+                yield None
+
+    def _plan_of(self, record: Mapping[str, str]) -> tuple[PlannedStep, ...]:
+        try:
+            return Plan.model_validate_json(self._definitions.get(record["plan"])).steps
+        except DefinitionMissingError:
+            return ()
+
+
+def _streams(found: Any) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    """XREAD answers a list in RESP2 and a mapping in RESP3."""
+    if not found:
+        return []
+    if isinstance(found, dict):
+        return [
+            (name, entries[0] if entries and isinstance(entries[0], list) else entries)
+            for name, entries in found.items()
+        ]
+    return list(found)
+
+
+def _event(run: str, key: str, fields: dict[str, str]) -> RunEvent:
+    data = dict(fields)
+    return RunEvent(key, data.pop("type"), run, float(data.pop("at")), data.pop("step", None), data)
+
+
+def _step_document(
+    step: PlannedStep, state: dict[str, Any], result: dict[str, Any], output: str | None, *, run_ended: bool
+) -> dict[str, Any]:
+    status = state.get("s") or ("cancelled" if run_ended else "waiting")
+    return {
+        "status": status,
+        "agent": step.agent,
+        "output": output,
+        "error": result.get("error"),
+        "started_at": _seconds(state.get("st")),
+        "finished_at": _seconds(state.get("fin")),
+        "cached": bool(result.get("cached", False)),
+        "attempts": int(state.get("a", 0)),
+        "deaths": int(state.get("d", 0)),
+        "estimated_cost": result.get("estimated_cost"),
+        "model": result.get("model", step.model),
+        "usage": result.get("usage"),
+        "dependencies": list(step.dependencies),
+        "metadata": {k: v for k, v in result.items() if k not in {"error", "usage"}},
+    }
+
+
+def _run_document(
+    run: str, record: Mapping[str, str], steps: dict[str, dict[str, Any]], order: list[str]
+) -> dict[str, Any]:
+    started, finished = _seconds(record.get("started_at")), _seconds(record.get("finished_at"))
+    status = record["status"]
+    return {
+        "success": status == "succeeded",
+        "run_id": run,
+        "kind": record["kind"],
+        "workflow_name": record["name"],
+        "status": status,
+        "stopping": record.get("stopping") or None,
+        "attempt": int(record["attempt"]),
+        "results": steps,
+        "execution_order": order,
+        "steps_total": int(record["total"]),
+        "steps_left": int(record["left"]),
+        "steps_running": int(record.get("running", 0)),
+        "created_at": _seconds(record.get("created_at")),
+        "started_at": started,
+        "finished_at": finished,
+        "total_time_seconds": (finished - _seconds_or(record, finished)) if finished is not None else None,
+        "input_tokens": int(record.get("input_tokens", 0)),
+        "output_tokens": int(record.get("output_tokens", 0)),
+        "estimated_cost": _cost_usd(record),
+        "lost_calls": int(record.get("lost_calls", 0)),
+    }
+
+
+def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of one execution.
+
+    Args:
+        result: the step's entry in a run document.
+    """
+    usage = result["usage"] or {}
+    written = usage.get("cache_creation_input_tokens", 0) + usage.get("cache_read_input_tokens", 0)
+    input_tokens = usage.get("input_tokens", 0) + written
+    output_tokens = usage.get("output_tokens", 0)
+    metadata = result["metadata"]
+    return {
+        "success": status == "succeeded",
+        "status": status,
+        "agent_name": result["agent"],
+        "output": result["output"],
+        "errors": [result["error"]["message"]] if result["error"] else [],
+        "metadata": {
+            "execution_id": run,
+            "model": result["model"],
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "tokens_used": input_tokens + output_tokens,
+            "usage": usage or None,
+            "execution_time_ms": metadata.get("execution_time_ms"),
+            "cached": result["cached"],
+            "cache_age_seconds": metadata.get("cache_age_seconds"),
+            "estimated_cost": result["estimated_cost"],
+            "attempts": result["attempts"],
+            "stop_reason": metadata.get("stop_reason"),
+            "truncated": metadata.get("truncated", False),
+            "request_id": metadata.get("request_id"),
+            "error": result["error"],
+        },
+    }
+
+
+def _cost_usd(record: Mapping[str, str]) -> float | None:
+    if int(record.get("unpriced", 0)):
+        return None
+    return int(record.get("cost_nanos", 0)) / _NANOS
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value in (None, "") else float(value)
+
+
+def _seconds_or(record: Mapping[str, str], default: float) -> float:
+    """When the present attempt of the run began."""
+    return float(record.get("reopened_at") or record.get("created_at") or default)

@@ -1,0 +1,231 @@
+"""What if a message, a worker or a producer was lost? The record is the truth, and somebody keeps comparing.
+
+Releases are edge-triggered; this is the level-triggered second line. One worker at a time, elected by a lock,
+looks for claims that nobody renews, retries that nobody took, runs past their deadline, and steps whose
+dependencies have ended but which nobody runs, and publishes them again. Claims make a publication too many
+harmless, so every doubt is settled in favour of sending.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from kombu.exceptions import OperationalError
+
+from cf_workers._redis import Keys, RedisClient
+from cf_workers.errors import CfWorkersError
+from cf_workers.workflows.launcher import Launcher
+from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.plan import FINISH, RunHeader
+from cf_workers.workflows.record import RunStore
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class ReconcilerPolicy:
+    """How eagerly lost work is sent again.
+
+    Args:
+        tick_seconds: between two looks at claims, retries and deadlines.
+        runs_every_seconds: between two looks at whole runs.
+        patience_seconds: how long something ready may lie untouched while its queue is empty.
+        busy_patience_seconds: the same while its queue is not empty; doubled after each time.
+        resend_seconds: how long a publication of ours is given before it is repeated.
+    """
+
+    tick_seconds: float = 1.0
+    runs_every_seconds: float = 5.0
+    patience_seconds: float = 5.0
+    busy_patience_seconds: float = 60.0
+    resend_seconds: float = 10.0
+
+
+class Reconciler:
+    """Compares what is recorded with what is under way, and sends again what was lost."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        keys: Keys,
+        *,
+        store: RunStore,
+        launcher: Launcher,
+        heartbeat: Heartbeat,
+        queue_length: Callable[[str], int],
+        policy: ReconcilerPolicy | None = None,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._store = store
+        self._launcher = launcher
+        self._heartbeat = heartbeat
+        self._queue_length = queue_length
+        self.policy = policy or ReconcilerPolicy()
+        self._sent: dict[tuple[str, str], tuple[float, int]] = {}
+        self._runs_at = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Compete for the lock and tick, in a daemon thread."""
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; another worker takes over once the lock has expired."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def tick(self) -> None:
+        """One pass over everything that is due for a look."""
+        now = self._server_time()
+        if self._heartbeat.may_take_over:
+            self._dead_claims(now)
+        self._overdue(now)
+        self._deadlines(now)
+        if time.monotonic() - self._runs_at >= self.policy.runs_every_seconds:
+            self._runs_at = time.monotonic()
+            self._stalled_runs(now)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.policy.tick_seconds):
+            try:
+                if self._elected():
+                    self.tick()
+            except (redis.RedisError, OperationalError, CfWorkersError) as error:
+                log.warning("reconciler.failed error=%s", type(error).__name__)
+
+    def _elected(self) -> bool:
+        key, me = self._keys.reconciler, self._heartbeat.worker
+        ttl = max(2, round(3 * self.policy.tick_seconds))
+        if self._client.set(key, me, nx=True, ex=ttl):
+            return True
+        if self._client.get(key) != me:
+            return False
+        return bool(self._client.expire(key, ttl))
+
+    def _dead_claims(self, now: float) -> None:
+        oldest = now - self._store.policy.lease_seconds
+        for member in self._range(self._keys.claims, oldest):
+            run, step, _ = member.split("\t")
+            log.warning("claim.dead run=%s step=%s", run, step)
+            if not self._resend(run, step, now):
+                self._client.zrem(self._keys.claims, member)
+
+    def _overdue(self, now: float) -> None:
+        for member in self._range(self._keys.due, now - self.policy.patience_seconds):
+            run, step = member.split("\t")
+            if not self._resend(run, step, now):
+                self._client.zrem(self._keys.due, member)
+
+    def _deadlines(self, now: float) -> None:
+        for run in self._range(self._keys.active, now):
+            try:
+                _, running, attempt = self._store.stop(run, "timeout")
+            except CfWorkersError:
+                self._client.zrem(self._keys.active, run)
+                continue
+            if not running:
+                self._send(run, attempt, FINISH, now)
+
+    def _stalled_runs(self, now: float) -> None:
+        runs = self._range(self._keys.active, float("inf"))
+        names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "total")
+        with self._client.pipeline(transaction=False) as pipe:
+            for run in runs:
+                pipe.hmget(self._keys.run(run).run, list(names))
+            records = pipe.execute()
+        for run, values in zip(runs, records, strict=True):
+            record = dict(zip(names, values, strict=True))
+            if record["attempt"] is None:
+                self._client.zrem(self._keys.active, run)
+                continue
+            attempt, left, running = (int(record[name]) for name in ("attempt", "left", "running"))
+            began = float(record["reopened_at"] or record["created_at"])
+            if left == 0 or (record["stopping"] and running == 0):
+                if now - began >= self.policy.patience_seconds:
+                    self._send(run, attempt, FINISH, now)
+            elif not record["stopping"] and running < left:
+                self._ready_steps(run, attempt, began, now)
+        self._forget_sent(now)
+
+    def _ready_steps(self, run: str, attempt: int, began: float, now: float) -> None:
+        header = self._header(run, attempt)
+        if header is None:
+            return
+        states = {
+            step: json.loads(state) for step, state in self._client.hgetall(self._keys.run(run).steps).items()
+        }
+        for step, since in _ready(header, states, began):
+            if now - since >= self._patience(header, step):
+                log.warning("step.lost run=%s step=%s ready_for=%.0f", run, step, now - since)
+                self._send(run, attempt, step, now)
+
+    def _patience(self, header: RunHeader, step: str) -> float:
+        if self._queue_length(header.plan.by_id[step].lane) == 0:
+            return self.policy.patience_seconds
+        _, times = self._sent.get((header.run, step), (0.0, 0))
+        return float(self.policy.busy_patience_seconds * 2 ** min(times, 6))
+
+    def _resend(self, run: str, step: str, now: float) -> bool:
+        """Publish a step of whatever attempt the run is at; false when there is no such run any more."""
+        try:
+            attempt = self._store.current_attempt(run)
+        except CfWorkersError:
+            return False
+        return self._send(run, attempt, step, now)
+
+    def _send(self, run: str, attempt: int, step: str, now: float) -> bool:
+        sent_at, times = self._sent.get((run, step), (0.0, 0))
+        if now - sent_at < self.policy.resend_seconds:
+            return True
+        header = self._header(run, attempt)
+        if header is None:
+            return False
+        self._launcher.send(header, step)
+        self._sent[run, step] = (now, times + 1)
+        return True
+
+    def _header(self, run: str, attempt: int) -> RunHeader | None:
+        try:
+            return self._store.header(run, attempt)
+        except CfWorkersError as error:
+            log.warning("run.unreadable run=%s error=%s", run, error)
+            return None
+
+    def _forget_sent(self, now: float) -> None:
+        forget = now - 100 * self.policy.resend_seconds
+        self._sent = {key: value for key, value in self._sent.items() if value[0] > forget}
+
+    def _range(self, key: str, highest: float) -> list[str]:
+        return list(self._client.zrangebyscore(key, "-inf", highest, start=0, num=_AT_ONCE))
+
+    def _server_time(self) -> float:
+        seconds, micros = self._client.time()
+        return float(seconds) + float(micros) / 1e6
+
+
+def _ready(header: RunHeader, states: dict[str, dict[str, Any]], began: float) -> Iterable[tuple[str, float]]:
+    """Steps that nobody has taken on although everything before them has ended, and since when."""
+    graph = header.pending
+    for step in graph.order:
+        if step == FINISH or step in states:
+            continue
+        ends = [_ended_at(states.get(dependency)) for dependency in graph.dependencies(step)]
+        if None not in ends:
+            yield step, max([began, *(end for end in ends if end is not None)])
+
+
+def _ended_at(state: dict[str, Any] | None) -> float | None:
+    return float(state["fin"]) if state and state.get("fin") else None

@@ -1,0 +1,38 @@
+-- Ends a step: state, result, output, totals and event in one go, or nothing at all if the fence is stale.
+-- KEYS: run steps results outputs order events claims counters
+-- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost
+-- RETURNS: {1, left, running, stopping} when committed, {0, 0, 0, ''} when the fence is stale
+-- REPEAT: safe; a second call finds the fence stale
+local raw = redis.call('HGET', K.steps, A.step)
+local step = raw and cjson.decode(raw)
+if not step or step.s ~= 'running' or tonumber(step.f) ~= tonumber(A.fence) then return {0, 0, 0, ''} end
+local clock = redis.call('TIME')
+local at = string.format('%d.%06d', clock[1], clock[2])
+
+step.s = A.status
+step.fin = at
+step.a = tonumber(A.attempts)
+redis.call('HSET', K.steps, A.step, cjson.encode(step))
+redis.call('HSET', K.results, A.step, A.result)
+if A.output ~= '' then redis.call('HSET', K.outputs, A.step, A.output) end
+redis.call('RPUSH', K.order, A.step)
+for _, key in ipairs({K.results, K.outputs, K.order}) do redis.call('EXPIRE', key, A.ttl, 'NX') end
+redis.call('ZREM', K.claims, A.id .. '\t' .. A.step .. '\t' .. step.f)
+
+if A.counts_against == '1' then redis.call('HINCRBY', K.run, 'failed', 1) end
+if A.lost ~= '0' then
+    redis.call('HINCRBY', K.run, 'lost_calls', A.lost)
+    redis.call('HINCRBY', K.counters, 'lost_calls', A.lost)
+end
+if A.input_tokens ~= '0' then redis.call('HINCRBY', K.run, 'input_tokens', A.input_tokens) end
+if A.output_tokens ~= '0' then redis.call('HINCRBY', K.run, 'output_tokens', A.output_tokens) end
+if A.cost_nanos == '' then
+    redis.call('HINCRBY', K.run, 'unpriced', 1)
+elseif A.cost_nanos ~= '0' then
+    redis.call('HINCRBY', K.run, 'cost_nanos', A.cost_nanos)
+end
+local left = redis.call('HINCRBY', K.run, 'left', -1)
+local running = redis.call('HINCRBY', K.run, 'running', -1)
+redis.call('XADD', K.events, '*', 'type', 'step.' .. A.status, 'at', at, 'step', A.step, 'attempts', A.attempts,
+    'input_tokens', A.input_tokens, 'output_tokens', A.output_tokens)
+return {1, left, running, redis.call('HGET', K.run, 'stopping')}

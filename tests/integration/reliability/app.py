@@ -1,0 +1,116 @@
+"""A small Celery app that the tests run as real workers: `celery -A app worker`.
+
+STOCK=1 runs the same tasks and settings on Celery as shipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, Task
+
+from cf_workers.reliability import (
+    ReliabilityPolicy,
+    Token,
+    install,
+    reliable_configuration,
+    surrender,
+    token_for,
+)
+
+STOCK = os.environ.get("STOCK") == "1"
+EVENTS = Path(os.environ["EVENTS"])
+HEARTBEAT_FILE = os.environ.get("HEARTBEAT_FILE")
+
+
+class RepairedTask(Task):
+    Request = "cf_workers.reliability.request:Request"
+
+
+app = Celery("app", task_cls=None if STOCK else RepairedTask, set_as_current=False)
+app.conf.update(
+    reliable_configuration(
+        redis_url=os.environ["REDIS"],
+        concurrency=int(os.environ.get("CONCURRENCY", "4")),
+        queues=["interactive", "batch"],
+        visibility_timeout=float(os.environ.get("VISIBILITY_TIMEOUT", "60")),
+    ),
+    result_backend=os.environ.get("RESULTS", os.environ["REDIS"]),
+    result_backend_max_retries=1,
+    worker_soft_shutdown_timeout=float(os.environ.get("SOFT_SHUTDOWN", "0")),
+)
+if STOCK:
+    app.conf.worker_pool = "threads"
+    if os.environ.get("STOCK_BACKEND") == "1":
+        app.conf.result_backend_thread_safe = False
+else:
+    install(
+        app,
+        ReliabilityPolicy(
+            requeue_delay=0.5,
+            abandon_after=1.5,
+            heartbeat_file=Path(HEARTBEAT_FILE) if HEARTBEAT_FILE else None,
+            heartbeat_every=0.2,
+        ),
+    )
+
+
+def note(what: str, task: Any, **more: Any) -> None:
+    line = json.dumps({"what": what, "id": task.request.id, "pid": os.getpid(), "at": time.time(), **more})
+    with EVENTS.open("a") as file:
+        file.write(line + "\n")
+
+
+@app.task(bind=True, name="nap")
+def nap(self: Any, seconds: float) -> str:
+    """Sleep, and give way when asked to."""
+    note("started", self)
+    if STOCK:
+        time.sleep(seconds)
+    else:
+        token: Token = token_for(self.request.id)
+        if token.wait(seconds):
+            note("cancelled", self, reason=token.reason)
+            raise surrender(token)
+    note("ended", self)
+    return "rested"
+
+
+@app.task(bind=True, name="stubborn")
+def stubborn(self: Any, seconds: float) -> str:
+    """Sleep, whatever anybody asks."""
+    note("started", self)
+    time.sleep(seconds)
+    note("ended", self)
+    return "rested"
+
+
+@app.task(bind=True, name="leave_by_exit")
+def leave_by_exit(self: Any) -> None:
+    note("started", self)
+    raise SystemExit(3)
+
+
+@app.task(bind=True, name="out_of_memory_once")
+def out_of_memory_once(self: Any, marker: str) -> str:
+    note("started", self)
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        raise MemoryError("too much")
+    note("ended", self)
+    return "fitted"
+
+
+class PlainTask(Task):
+    Request = "celery.worker.request:Request"
+
+
+@app.task(bind=True, name="plain_nap", base=PlainTask)
+def plain_nap(self: Any, seconds: float) -> str:
+    """A task with Celery's own request class, in our pool."""
+    return nap.run.__func__(self, seconds)

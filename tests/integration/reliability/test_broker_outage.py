@@ -1,0 +1,91 @@
+"""A worker outlives its broker, and keeps what it runs."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+
+LOST = "Connection to broker lost"
+
+
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+def test_a_worker_with_a_running_task_survives_a_restart_of_the_broker(server, start_worker, producer, pool):
+    worker = start_worker("-P", pool, VISIBILITY_TIMEOUT="4")
+    producer.send_task("nap", (7,))
+    worker.until_events("started")
+
+    server.kill()
+    worker.until_log(LOST)
+    server.start()
+
+    worker.until_events("ended", timeout=20)
+    worker.until(server.settled, "the message to be acknowledged")
+    assert worker.alive
+    assert len(worker.events("started")) == 1
+
+
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+def test_a_message_that_waits_for_its_time_survives_a_restart_of_the_broker(
+    server, start_worker, producer, pool
+):
+    worker = start_worker("-P", pool, VISIBILITY_TIMEOUT="60")
+    producer.send_task("nap", (0.1,), countdown=6)
+    worker.until(server.held, "the message to be held")
+
+    server.kill()
+    worker.until_log(LOST)
+    server.start()
+
+    worker.until_events("ended", timeout=20)
+    worker.until(server.settled, "the message to be acknowledged")
+    assert worker.alive
+    assert len(worker.events("started")) == 1
+
+
+def test_a_task_that_ends_while_the_broker_is_away_does_not_run_again(server, start_worker, producer):
+    worker = start_worker(VISIBILITY_TIMEOUT="4")
+    producer.send_task("nap", (2,), ignore_result=True)
+    worker.until_events("started")
+
+    server.kill()
+    worker.until_log(LOST)
+    worker.until_events("ended")
+    server.start()
+
+    worker.until(server.settled, "the message to be acknowledged", timeout=25)
+    assert worker.alive
+    assert len(worker.events("started")) == 1
+
+
+def test_an_outage_longer_than_the_visibility_timeout_does_not_double_a_running_task(
+    server, start_worker, producer
+):
+    workers = [start_worker(VISIBILITY_TIMEOUT="3"), start_worker(VISIBILITY_TIMEOUT="3")]
+    producer.send_task("nap", (12,))
+    workers[0].until_events("started")
+
+    server.kill()
+    for worker in workers:
+        worker.until_log("Trying again in 4.00 seconds")
+    server.start()
+
+    workers[0].until_events("ended", timeout=25)
+    workers[0].until(server.settled, "the message to be acknowledged")
+    assert len(workers[0].events("started")) == 1
+    assert all(worker.alive for worker in workers)
+
+
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+def test_a_broken_connection_does_not_run_a_task_a_second_time(server, start_worker, producer, pool):
+    worker = start_worker("-P", pool)
+    for _ in range(3):
+        producer.send_task("nap", (4,))
+    worker.until_events("started", 3)
+
+    server.cut_connections()
+    worker.until_log(LOST)
+
+    worker.until_events("ended", 3)
+    worker.until(server.settled, "the messages to be acknowledged")
+    assert len(worker.events("started")) == 3
