@@ -125,7 +125,7 @@ class Client:
             idempotency_key=idempotency_key,
             message=dict(message),
         )
-        with self._reaching():
+        with self.reaching():
             found = self._launcher.record(new, planned.definitions)
             if found == execution:
                 message.apply_async()
@@ -197,7 +197,7 @@ class Client:
             timeout_seconds=timeout_seconds or spec.timeout_seconds,
             idempotency_key=idempotency_key,
         )
-        with self._reaching():
+        with self.reaching():
             run = self._launcher.start(new, planned.definitions)
         return RunHandle(self, self.history, run)
 
@@ -228,7 +228,7 @@ class Client:
         Raises:
             UnknownRunError: there is none of that id.
         """
-        with self._reaching():
+        with self.reaching():
             verdict, running, attempt = self._store.stop(run, "cancelled")
             if verdict == "stopping" and running == 0:
                 self._store.finish(run, attempt)
@@ -244,12 +244,12 @@ class Client:
             UnknownRunError: there is none of that id.
             InputError: it is still active, or it has succeeded.
         """
-        with self._reaching():
+        with self.reaching():
             return self._launcher.restart(run)
 
     def workers(self, queue: str | None = None) -> list[dict[str, Any]]:
         """What each living worker says of itself; only those that listen on `queue`, if given."""
-        with self._reaching():
+        with self.reaching():
             found = live_workers(self._redis, self._keys, self.context.settings.liveness_policy)
         return [worker for worker in found if queue is None or queue in worker["queues"]]
 
@@ -271,7 +271,7 @@ class Client:
         Raises:
             ServerUnreachableError: it does not.
         """
-        with self._reaching():
+        with self.reaching():
             self._redis.ping()
 
     @cached_property
@@ -334,7 +334,12 @@ class Client:
         return WorkflowOptions(sequential=True, pass_output=chosen.pass_output, lane=chosen.lane)
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def reaching(self) -> Iterator[None]:
+        """Turn what Redis and the broker raise into an error that names the server, without its password.
+
+        Raises:
+            ServerUnreachableError: the server does not answer.
+        """
         try:
             yield
         except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
