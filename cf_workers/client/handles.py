@@ -91,8 +91,7 @@ class Handle(ABC, Generic[R]):
                     f"{self.id!r} had not ended after {timeout:g} s; it goes on",
                     {"run": self.id, "hint": f"follow it with `cf-workers runs watch {self.id}`"},
                 )
-            events = self._history.events(self.id, after=after, wait_seconds=min(left, _LONGEST_WAIT_SECONDS))
-            after = events[-1].id if events else after
+            after = self._next_event(after, min(left, _LONGEST_WAIT_SECONDS))
 
     def result(self, timeout: float | None = None) -> R:
         """Wait, then return what came of it; see `wait`."""
