@@ -23,6 +23,7 @@ class Ledger:
         self._held: set[str] = set()
         self._owed: set[str] = set()
         self._left: dict[str, float] = {}
+        self._rescued: dict[str, Any] = {}
 
     def hold(self, tag: str) -> None:
         """A task of this tag was handed to the pool."""
@@ -35,6 +36,7 @@ class Ledger:
             self._held.discard(tag)
             self._owed.discard(tag)
             self._left.pop(tag, None)
+            self._rescued.pop(tag, None)
 
     def owe(self, tag: str) -> None:
         """The task has ended, but its acknowledgement did not reach the broker."""
@@ -48,6 +50,15 @@ class Ledger:
             for tag in tags:
                 self._held.discard(tag)
                 self._left[tag] = time()
+
+    def rescue(self, tag: str, message: Any) -> None:
+        """The message was received, but the broker does not know that we hold it."""
+        with self._lock:
+            self._rescued[tag] = message
+
+    def rescued(self) -> dict[str, Any]:
+        with self._lock:
+            return dict(self._rescued)
 
     def owed(self) -> set[str]:
         with self._lock:
@@ -69,6 +80,7 @@ class Ledger:
             self._held.clear()
             self._owed.clear()
             self._left.clear()
+            self._rescued.clear()
 
 
 def _running() -> list[Any]:

@@ -26,6 +26,14 @@ UNREACHABLE = kombu_redis.Transport.connection_errors
 class QoS(kombu_redis.QoS):
     """Acknowledges, renews and gives back messages, whatever became of the connection they came by."""
 
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Save a message just received. It is in no queue any more: unsaved, it must not be forgotten."""
+        try:
+            super().append(message, delivery_tag)
+        except UNREACHABLE:
+            ledger.rescue(delivery_tag, message)
+            raise
+
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge. With the broker away, remember to do it: the task has ended and must not run again."""
         try:
@@ -65,9 +73,18 @@ class QoS(kombu_redis.QoS):
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Sweep up what dead workers left, but first say what is alive here."""
         self.renew(ledger.kept())
+        self._save_rescued()
         self._restore_left()
         if _sweeps.allowed(self.visibility_timeout):
             super().restore_visible(start, num, interval)
+
+    def _save_rescued(self) -> None:
+        """Save again, and give back, what was received but could not be saved."""
+        for tag, message in ledger.rescued().items():
+            super().append(message, tag)
+            self._quick_ack(tag)
+            self.restore_by_tag(tag)
+            ledger.settle(tag)
 
     def _restore_left(self) -> None:
         """Give back what could not be given back before, unless another worker has received it since."""
