@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -30,6 +30,8 @@ _MARKS = {
     "retrying": ("↻", "yellow"),
     "waiting": ("·", "dim"),
 }
+_COLUMNS = ("", "step", "agent", "state", "time", "tries", "tokens", "cost")
+_RIGHT = frozenset({"time", "tries", "tokens", "cost"})
 _URGENCY = {"running": 0, "retrying": 1, "failed": 2, "waiting": 3}
 
 
@@ -47,14 +49,14 @@ class Picture:
     def __rich__(self) -> RenderableType:
         now = time.time()
         table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
-        for heading, right in (
-            ("", False), ("step", False), ("agent", False), ("", False), ("time", True),
-            ("tries", True), ("tokens", True), ("cost", True),
-        ):  # fmt: skip
-            table.add_column(heading, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+        columns = self._columns()
+        for column in columns:
+            justify: JustifyMethod = "right" if column in _RIGHT else "left"
+            table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")
         shown, hidden = self._visible()
         for step in shown:
-            table.add_row(*self._row(step, now))
+            cells = self._row(step, now)
+            table.add_row(*(cells[column] for column in columns))
         below = [Text(f"   … and {hidden} more steps", style="dim")] if hidden else []
         return Group(table, *below, self._summary(now))
 
@@ -68,21 +70,29 @@ class Picture:
         chosen = {step.id for step in urgent}
         return [step for step in steps if step.id in chosen], len(steps) - room
 
-    def _row(self, step: StepView, now: float) -> list[RenderableType]:
+    def _columns(self) -> list[str]:
+        """The columns that say something about this run."""
+        steps = self._view.steps.values()
+        silent = {
+            "agent": all(step.agent == step.id for step in steps),
+            "tries": all(step.attempts < 2 for step in steps),  # noqa: PLR2004
+        }
+        return [column for column in _COLUMNS if not silent.get(column, False)]
+
+    def _row(self, step: StepView, now: float) -> dict[str, RenderableType]:
         mark, style = _MARKS.get(step.status, ("", "cyan"))
         running = step.status == "running"
         done = step.status in ENDED and step.attempts > 0
-        what = step.note or step.status
-        return [
-            self._spinner if running else Text(mark, style=style),
-            Text(step.id, style="bold" if running else ""),
-            Text(step.agent if step.agent != step.id else "", style="dim"),
-            Text(what, style=style),
-            seconds_text(step.seconds(now)) if step.started else "",
-            str(step.attempts) if step.attempts > 1 else "",
-            f"{step.tokens:,}" if done else "",
-            cost_text(step.cost) if done else "",
-        ]
+        return {
+            "": self._spinner if running else Text(mark, style=style),
+            "step": Text(step.id, style="bold" if running else ""),
+            "agent": Text(step.agent if step.agent != step.id else "", style="dim"),
+            "state": Text(step.note or step.status, style=style),
+            "time": seconds_text(step.seconds(now)) if step.started else "",
+            "tries": str(step.attempts) if step.attempts > 1 else "",
+            "tokens": f"{step.tokens:,}" if done else "",
+            "cost": cost_text(step.cost) if done else "",
+        }
 
     def _summary(self, now: float) -> Text:
         view = self._view
@@ -101,3 +111,4 @@ def living_picture(view: RunView) -> Iterator[Picture]:
     picture = Picture(view, console)
     with Live(picture, console=console, refresh_per_second=REFRESH_PER_SECOND, redirect_stdout=False):
         yield picture
+    console.print()

@@ -397,10 +397,10 @@ class Client:
 
     @contextmanager
     def reaching(self) -> Iterator[None]:
-        """Turn what a lost connection raises within this block into our own error.
+        """Turn what Redis and the broker raise into an error that names the server, without its password.
 
         Raises:
-            ServerUnreachableError: the server or the broker does not answer.
+            ServerUnreachableError: the server does not answer.
         """
         try:
             yield

@@ -16,6 +16,7 @@ from cf_workers.tasks import runtime as runtimes
 from cf_workers.tasks.app import app
 from cf_workers.tasks.base import AgentTask
 from cf_workers.tasks.performing import perform
+from cf_workers.tasks.request import identify
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.wire import RUN_AGENT
 from cf_workers.workflows.plan import RunHeader
@@ -29,7 +30,7 @@ class RunAgentTask(AgentTask):
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish as any task; the prompt stays out of events and logs."""
-        options.setdefault("argsrepr", _argsrepr(args or ()))
+        options.setdefault("argsrepr", identify(args or ()))
         options.setdefault("kwargsrepr", "{}")
         return super().apply_async(args, kwargs, **options)
 
@@ -132,7 +133,3 @@ def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(ExecutionOptions.model_fields)
         raise InputError(f"run_agent: {wrong}", {"hint": f"options are {known}"}) from None
-
-
-def _argsrepr(args: Sequence[Any]) -> str:
-    return next((f"agent={value}" for value in args if isinstance(value, str)), "agent=?")

@@ -141,6 +141,11 @@ class History:
         )
         return [_event(run, key, fields) for _, entries in _streams(found) for key, fields in entries]
 
+    def last_event(self, run: str) -> str:
+        """The place of the newest event, to wait for what comes after it."""
+        found = self._client.xrevrange(self._keys.run(run).events, count=1)
+        return str(found[0][0]) if found else "0-0"
+
     def follow(self, run: str, *, wait_seconds: float = 2.0) -> Iterator[RunEvent | None]:
         """Everything that happens until the run has ended; `None` whenever nothing did for a while.
 
