@@ -94,7 +94,7 @@ class History:
         if not record:
             raise unknown_run(run)
         steps = {
-            step.id: _step_document(
+            step.id: step_document(
                 step,
                 json.loads(states.get(step.id, "{}")),
                 json.loads(results.get(step.id, "{}")),
@@ -188,9 +188,20 @@ def _event(run: str, key: str, fields: dict[str, str]) -> RunEvent:
     return RunEvent(key, data.pop("type"), run, float(data.pop("at")), data.pop("step", None), data)
 
 
-def _step_document(
-    step: PlannedStep, state: dict[str, Any], result: dict[str, Any], output: str | None, *, run_ended: bool
+def step_document(
+    step: PlannedStep,
+    state: Mapping[str, Any],
+    result: Mapping[str, Any],
+    output: str | None,
+    *,
+    run_ended: bool,
 ) -> dict[str, Any]:
+    """The document of one step.
+
+    Args:
+        state: as the record keeps it: status, times, attempts.
+        result: the outcome's; empty for a step that has not ended.
+    """
     status = state.get("s") or ("cancelled" if run_ended else "waiting")
     return {
         "status": status,
