@@ -299,7 +299,7 @@ class RunStore:
         keys = self._keys.run(run)
         verdict, status = _FINISH(
             self._client,
-            {**_run_keys(keys), "active": self._keys.active, "runs": self._keys.runs},
+            {**_run_keys(keys), "active": self._keys.active},
             {"id": run, "attempt": attempt, "retention": max(1, int(self.policy.retention_seconds))},
         )
         return verdict, status
