@@ -51,6 +51,14 @@ def test_every_script_uses_all_that_its_header_names_and_nothing_else(package, n
     assert not re.search(r"\bKEYS\b|\bARGV\b", code)
 
 
+@pytest.mark.parametrize(("package", "name"), FILES, ids=[name for _, name in FILES])
+def test_no_script_needs_a_newer_server_than_redis_6_2(package, name):
+    """EXPIRE has taken conditions since 7.0 only."""
+    text = resources.files(package).joinpath("scripts", f"{name}.lua").read_text()
+
+    assert not re.search(r"'P?EXPIRE(AT)?'[^)]*'(NX|XX|GT|LT)'", text)
+
+
 @pytest.mark.parametrize("line", ["KEYS", "ARGV", "RETURNS", "REPEAT"])
 def test_a_header_that_lacks_a_line_is_refused(script, line):
     with pytest.raises(ValueError, match=rf"scripts/add\.lua: the header lacks \['{line}'\]"):
