@@ -206,6 +206,18 @@ def test_a_message_of_an_earlier_attempt_is_stale(engine):
     assert engine.claim(header, "a").verdict == "stale"
 
 
+def test_a_stale_message_does_not_make_the_present_attempt_forget_a_retry(engine):
+    header = engine.record(plan("a"))
+    engine.finish_step(header, "a", FAILED)
+    engine.store.finish(header.run, 1)
+    again = engine.store.header(header.run, engine.store.reopen(header.run))
+    engine.store.defer(engine.claim(again, "a"), attempts=1, countdown=30, reason="overloaded")
+
+    engine.claim(header, "a")
+
+    assert engine.client.zrange(engine.keys.due, 0, -1) == [f"{header.run}\ta"]
+
+
 def test_a_message_of_a_run_that_nobody_knows_any_more_is_gone(engine):
     header = engine.record(plan("a"))
     engine.client.delete(*engine.keys.run(header.run).all())
