@@ -71,7 +71,9 @@ class Launcher:
         Raises:
             UnknownRunError: there is no such run.
             InputError: it is still active, or it has succeeded.
+            DefinitionMissingError: its plan is not in the store any more.
         """
+        self._store.header(run, self._store.current_attempt(run))  # a plan that has gone is said before
         attempt = self._store.reopen(run)
         self._app.backend.delete(self._app.backend.get_key_for_task(run))
         header = self._store.header(run, attempt)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cf_workers.errors import InputError
+from cf_workers.errors import DefinitionMissingError, InputError
 from cf_workers.workflows.compiler import Compiler, FlatGroup, Part, describe
 from cf_workers.workflows.plan import FINISH, RunHeader
 from cf_workers.workflows.record import NewRun
@@ -312,6 +312,20 @@ def test_a_run_that_is_started_again_has_no_result_until_it_ends_again(engine):
     engine.launcher.restart("r1")
 
     assert engine.app.AsyncResult("r1").state == "PENDING"
+
+
+def test_a_run_whose_plan_has_gone_is_not_reopened(engine):
+    header = engine.store.header(engine.launcher.start(_new("r1", plan("a")), {}), 1)
+    engine.finish_step(header, "a", FAILED)
+    engine.store.finish("r1", 1)
+    engine.client.delete(engine.keys.definition(header.plan.digest))
+    elsewhere = Engine(client=engine.client)
+
+    with pytest.raises(DefinitionMissingError):
+        elsewhere.launcher.restart("r1")
+
+    assert engine.history.status("r1") == "failed"
+    elsewhere.app.close()
 
 
 def test_a_join_leaves_nothing_in_the_result_backend_when_its_run_has_ended(engine):
