@@ -38,8 +38,22 @@ def connect(url: str, *, max_connections: int = 64) -> RedisClient:
 
 
 def describe_url(url: str) -> str:
-    """`redis://host:port/db`, without user, password and options: fit for logs and people."""
-    parts = urlsplit(url)
-    host = parts.hostname or "localhost"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
+    """`redis://host:port/db`, without user, password and options: fit for logs and people.
+
+    Of an address that cannot be taken apart for certain nothing but its scheme is told: an unescaped `/`, `?`
+    or `#` in a password moves the rest of it into the other parts.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "an address without a scheme"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return f"{scheme}://(unreadable)"
+    if rest.count("@") != parts.netloc.count("@"):
+        return f"{scheme}://(unreadable)"
+    if not host:
+        host = "" if scheme.startswith("unix") else "localhost"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}{f':{port}' if port else ''}{parts.path}"

@@ -11,8 +11,8 @@ one slot.
     run:{ID}:events           stream  as the run            what happened
     definition:{DIGEST}       string  as its last user      a pinned plan or agent definition
     definition:{DIGEST}:users set     as its last user      active runs that are pinned to it
-    idempotency:{DIGEST}      string  30 d                  run id
-    worker:{ID}               string  3 heartbeats          what a worker says of itself
+    idempotency:DIGEST        string  30 d                  run id
+    worker:ID                 string  3 heartbeats          what a worker says of itself
     reconciler                string  3 ticks               who reconciles
     runs                      zset    permanent, trimmed    run id -> created at
     active                    zset    permanent, drains     run id -> deadline

@@ -71,9 +71,11 @@ class Launcher:
         Raises:
             UnknownRunError: there is no such run.
             InputError: it is still active, or it has succeeded.
+            DefinitionMissingError: its plan is not in the store any more.
         """
-        self._app.backend.delete(self._app.backend.get_key_for_task(run))
+        self._store.header(run, self._store.current_attempt(run))  # a plan that has gone is said before
         attempt = self._store.reopen(run)
+        self._app.backend.delete(self._app.backend.get_key_for_task(run))
         header = self._store.header(run, attempt)
         plan = header.plan
         self._definitions.repin(run, {*plan.definitions, plan.digest}, self._store.policy.active_seconds)

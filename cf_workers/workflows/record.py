@@ -130,30 +130,16 @@ class RunStore:
         """Create the record.
 
         Returns:
-            The run's id; that of an earlier run where the idempotency key was used before.
+            The run's id; that of an earlier run where the idempotency key was used before, for as long as that
+            run's record is kept.
         """
+        found = self._start(new)
+        if found == new.run or self._client.exists(self._keys.run(found).run):
+            return found
+        return self._start(new, forgotten=found)
+
+    def _start(self, new: NewRun, *, forgotten: str = "") -> str:
         keys = self._keys.run(new.run)
-        record = {
-            "version": WIRE_VERSION,
-            "kind": new.kind,
-            "name": new.plan.workflow,
-            "status": "pending",
-            "stopping": "",
-            "attempt": 1,
-            "plan": new.plan.digest,
-            "total": len(new.plan.steps),
-            "left": len(new.plan.steps),
-            "running": 0,
-            "failed": 0,
-            "fence": 0,
-            "task": new.task or "",
-            "has_task": int(new.task is not None),
-            "inputs": canonical_json(dict(new.inputs)),
-            "options": canonical_json(dict(new.options)),
-            "kept": "[]",
-            "message": canonical_json(dict(new.message)) if new.message else "",
-            "timeout_seconds": new.timeout_seconds or "",
-        }
         return str(
             _START(
                 self._client,
@@ -166,10 +152,11 @@ class RunStore:
                 },
                 {
                     "id": new.run,
-                    "record": record,
+                    "record": _first_record(new),
                     "deadline": new.timeout_seconds,
                     "ttl": int(self.policy.active_seconds),
                     "idempotent": new.idempotency_key is not None,
+                    "forgotten": forgotten,
                 },
             )
         )
@@ -299,7 +286,7 @@ class RunStore:
         keys = self._keys.run(run)
         verdict, status = _FINISH(
             self._client,
-            {**_run_keys(keys), "active": self._keys.active, "runs": self._keys.runs},
+            {**_run_keys(keys), "active": self._keys.active},
             {"id": run, "attempt": attempt, "retention": max(1, int(self.policy.retention_seconds))},
         )
         return verdict, status
@@ -372,6 +359,31 @@ def unknown_run(run: str) -> UnknownRunError:
         f"no run or execution {run!r}",
         {"run": run, "hint": "records are kept for the configured retention; see `cf-workers runs list`"},
     )
+
+
+def _first_record(new: NewRun) -> dict[str, Any]:
+    """The fields of a record before anything has happened."""
+    return {
+        "version": WIRE_VERSION,
+        "kind": new.kind,
+        "name": new.plan.workflow,
+        "status": "pending",
+        "stopping": "",
+        "attempt": 1,
+        "plan": new.plan.digest,
+        "total": len(new.plan.steps),
+        "left": len(new.plan.steps),
+        "running": 0,
+        "failed": 0,
+        "fence": 0,
+        "task": new.task or "",
+        "has_task": int(new.task is not None),
+        "inputs": canonical_json(dict(new.inputs)),
+        "options": canonical_json(dict(new.options)),
+        "kept": "[]",
+        "message": canonical_json(dict(new.message)) if new.message else "",
+        "timeout_seconds": new.timeout_seconds or "",
+    }
 
 
 def _run_keys(keys: RunKeys) -> dict[str, str]:

@@ -10,7 +10,10 @@ from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import Any
 
+from cf_workers._redis import PERMANENT, Keys
+
 PERMANENT_KEYS = (
+    *(f"{Keys().namespace}:{name}" for name in PERMANENT),
     "_kombu.binding.*",  # kombu: which queues an exchange feeds
     "unacked",  # kombu: messages a worker holds
     "unacked_index",

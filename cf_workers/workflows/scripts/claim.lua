@@ -81,7 +81,7 @@ if verdict == 'run' then
         'attempts', step.a + 1, 'deaths', step.d)
 end
 redis.call('HSET', K.steps, A.step, cjson.encode(step))
-redis.call('EXPIRE', K.steps, A.ttl, 'NX')
+if redis.call('TTL', K.steps) == -1 then redis.call('EXPIRE', K.steps, A.ttl) end
 redis.call('ZADD', K.claims, now, A.id .. '\t' .. A.step .. '\t' .. step.f)
 redis.call('ZREM', K.due, A.id .. '\t' .. A.step)
 local outputs = {}

@@ -1,11 +1,12 @@
 -- Gives a claim back until a later moment: after a failed attempt, or before a call that may not be made yet.
 -- KEYS: run steps events claims due counters
 -- ARGV: id step fence attempts countdown reason lost
--- RETURNS: 1, or 0 when the fence is stale
+-- RETURNS: 1, or 0 when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the fence stale
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
 if not step or step.s ~= 'running' or tonumber(step.f) ~= tonumber(A.fence) then return 0 end
+if redis.call('EXISTS', K.run) == 0 then return 0 end
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 step.s = 'retrying'
