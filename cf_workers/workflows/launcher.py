@@ -72,8 +72,8 @@ class Launcher:
             UnknownRunError: there is no such run.
             InputError: it is still active, or it has succeeded.
         """
-        self._app.backend.delete(self._app.backend.get_key_for_task(run))
         attempt = self._store.reopen(run)
+        self._app.backend.delete(self._app.backend.get_key_for_task(run))  # whoever waits, waits for this one
         header = self._store.header(run, attempt)
         plan = header.plan
         self._definitions.repin(run, {*plan.definitions, plan.digest}, self._store.policy.active_seconds)
