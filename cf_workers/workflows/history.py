@@ -16,6 +16,7 @@ from cf_workers.workflows.record import unknown_run
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 """Statuses in which a run stays."""
 
+_STEP_FINAL = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 _NANOS = 1_000_000_000
 
 
@@ -186,7 +187,9 @@ def _event(run: str, key: str, fields: dict[str, str]) -> RunEvent:
 def _step_document(
     step: PlannedStep, state: dict[str, Any], result: dict[str, Any], output: str | None, *, run_ended: bool
 ) -> dict[str, Any]:
-    status = state.get("s") or ("cancelled" if run_ended else "waiting")
+    status = state.get("s") or "waiting"
+    if run_ended and status not in _STEP_FINAL:  # it never ran, or was to be tried again
+        status = "cancelled"
     return {
         "status": status,
         "agent": step.agent,
