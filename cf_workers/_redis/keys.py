@@ -17,7 +17,8 @@ one slot.
     runs                      zset    permanent, trimmed    run id -> created at
     active                    zset    permanent, drains     run id -> deadline
     claims                    zset    permanent, drains     run, step, fence -> last renewed
-    due                       zset    permanent, drains     run, step -> when it may go on
+    due                       zset    permanent, drains     run, step -> when its retry is due
+    parked                    zset    permanent, drains     run, step -> when it may be tried
     workers                   zset    permanent, trimmed    worker id -> last heartbeat
     counters                  hash    permanent             totals, e.g. calls that were lost
 """
@@ -27,7 +28,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-PERMANENT = ("runs", "active", "claims", "due", "workers", "counters")
+PERMANENT = ("runs", "active", "claims", "due", "parked", "workers", "counters")
 """Keys without a TTL, by the part after the namespace. Each is bounded by what is active or by trimming."""
 
 
@@ -82,6 +83,10 @@ class Keys:
     @property
     def due(self) -> str:
         return f"{self.namespace}:due"
+
+    @property
+    def parked(self) -> str:
+        return f"{self.namespace}:parked"
 
     @property
     def workers(self) -> str:

@@ -57,10 +57,11 @@ class History:
         Raises:
             UnknownRunError: there is no such run.
         """
-        status = self._client.hget(self._keys.run(run).run, "status")
-        if status is None:
+        names = ("status", "running", "parked")
+        record = dict(zip(names, self._client.hmget(self._keys.run(run).run, list(names)), strict=True))
+        if record["status"] is None:
             raise unknown_run(run)
-        return str(status)
+        return _status(record)
 
     def plan(self, run: str) -> Plan:
         """What the run executes.
@@ -240,7 +241,7 @@ def _run_document(
     run: str, record: Mapping[str, str], steps: dict[str, dict[str, Any]], order: list[str]
 ) -> dict[str, Any]:
     started, finished = _seconds(record.get("started_at")), _seconds(record.get("finished_at"))
-    status = record["status"]
+    status = _status(record)
     return {
         "success": status == "succeeded",
         "run_id": run,
@@ -300,6 +301,14 @@ def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict
             "error": result["error"],
         },
     }
+
+
+def _status(record: Mapping[str, Any]) -> str:
+    """The status as it is told: a run that only waits to be let in is parked."""
+    waits = int(record.get("parked") or 0) > 0 and int(record.get("running") or 0) == 0
+    if record["status"] == "running" and waits:
+        return "parked"
+    return str(record["status"])
 
 
 def _cost_usd(record: Mapping[str, str]) -> float | None:
