@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from math import inf
-from time import monotonic, time
+from time import time
 from typing import Any
 
 from celery.worker import state
@@ -75,7 +75,7 @@ class QoS(kombu_redis.QoS):
         self.renew(ledger.kept())
         self._save_rescued()
         self._restore_left()
-        if _sweeps.allowed(self.visibility_timeout):
+        if ledger.may_sweep(self.visibility_timeout):
             super().restore_visible(start, num, interval)
 
     def _save_rescued(self) -> None:
@@ -147,7 +147,7 @@ class Channel(kombu_redis.Channel):
     def close(self) -> None:
         """Close for good, also when the connection is too broken to read the reply that is still due."""
         if self._consumers and not self.closed and not _stopping():
-            _sweeps.hold()
+            ledger.connection_lost()
         try:
             super().close()
         except UNREACHABLE:
@@ -160,32 +160,6 @@ class Transport(kombu_redis.Transport):
     """kombu's Redis transport on these channels."""
 
     Channel = Channel
-
-
-class _Sweeps:
-    """When may this process sweep?
-
-    While the broker was away no lease could be renewed, so just after it comes back every message looks
-    abandoned. Having lost its connection, a worker gives all the others one visibility timeout to return.
-    """
-
-    def __init__(self) -> None:
-        self._lost = False
-        self._allowed_at = 0.0
-
-    def hold(self) -> None:
-        """The connection is lost."""
-        self._lost = True
-
-    def allowed(self, pause: float) -> bool:
-        """Called with a working connection."""
-        if self._lost:
-            self._lost = False
-            self._allowed_at = monotonic() + pause
-        return monotonic() >= self._allowed_at
-
-
-_sweeps = _Sweeps()
 
 
 def _stopping() -> bool:

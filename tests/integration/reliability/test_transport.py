@@ -24,10 +24,11 @@ def connect(server):
         opened.append(connection)
         return connection
 
-    yield open_one
     ledger.clear()
+    yield open_one
     for connection in opened:
         connection.release()
+    ledger.clear()
 
 
 def receive(connection, count=1):
