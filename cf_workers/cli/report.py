@@ -58,7 +58,7 @@ def _shortened(text: str) -> str:
     lines = text.strip().splitlines()
     more = len(lines) - SHORT_LINES
     rest = [styled(f"  … {counted(more, 'more line')}", dim=True)] if more > 0 else []
-    return "\n".join([*(f"  {line}" for line in lines[:SHORT_LINES]), *rest])
+    return "\n".join([*(f"  {line}".rstrip() for line in lines[:SHORT_LINES]), *rest])
 
 
 def _summary(document: Mapping[str, Any]) -> str:
@@ -79,3 +79,25 @@ def _summary(document: Mapping[str, Any]) -> str:
         f"{styled(document['workflow_name'], bold=True)} {status_text(document['status'])}{reason}: {text}\n"
         f"run {document['run_id']}"
     )
+
+
+def timing(document: Mapping[str, Any]) -> dict[str, Any]:
+    """How long a run took, against what its graph allows and what a queue of one would take."""
+    from cf_workers.workflows.graph import Graph
+
+    results = document["results"]
+    seconds = {
+        step: result["finished_at"] - result["started_at"]
+        for step, result in results.items()
+        if result["started_at"] is not None and result["finished_at"] is not None
+    }
+    graph = Graph({step: result["dependencies"] for step, result in results.items()})
+    path, longest = graph.critical_path(seconds)
+    makespan = document["total_time_seconds"]
+    return {
+        "makespan_seconds": makespan,
+        "critical_path": path,
+        "critical_path_seconds": longest,
+        "sum_seconds": sum(seconds.values()),
+        "makespan_over_critical_path": makespan / longest if makespan is not None and longest else None,
+    }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cf_workers.workflows.history import RunEvent
 
 _NANOS = 1_000_000_000
+_DRAINING = "draining"
 ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 
 
@@ -128,6 +129,8 @@ def told(event: RunEvent, view: RunView) -> str | None:
         about = [f"agent {step.agent}"] if step.agent != step.id else []
         again = [f"attempt {step.attempts}"] if step.attempts > 1 else []
         return f"{step.id}: started{' (' + ', '.join(about + again) + ')' if about + again else ''}"
+    if step.status == "retrying" and event.data.get("reason") == _DRAINING:
+        return f"{step.id}: given back by a worker that stops"
     if step.status == "retrying":
         return f"{step.id}: attempt {event.data.get('attempts', '?')} failed: {step.note}"
     return f"{step.id}: {step.status}{_spent(step)}"

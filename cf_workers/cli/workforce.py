@@ -7,16 +7,13 @@ long as it waits; a configured server belongs to somebody, who starts workers as
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from cf_workers.cli.companions import Companion
+from cf_workers.cli.companions import Companion, leaving_on_sigterm
 from cf_workers.cli.output import notice, warn
 from cf_workers.errors import NoWorkerError
 from cf_workers.wire import CONTROL, INTERACTIVE
@@ -40,6 +37,7 @@ class Workforce:
         self._own: Companion | None = None
         self._starts = 0
         self._warned = False
+        self._leaving = leaving_on_sigterm()
 
     @property
     def is_own(self) -> bool:
@@ -81,16 +79,16 @@ class Workforce:
             own.stop(patience=DRAIN_SECONDS)
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, _leave)
+        self._leaving.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-        if hasattr(self, "_previous"):
-            signal.signal(signal.SIGTERM, self._previous)
+        try:
+            self.close()
+        finally:
+            self._leaving.__exit__(None, None, None)
 
     def _missing(self) -> bool:
         workers = self._client.workers()
@@ -123,7 +121,3 @@ class Workforce:
 def queues_of(lanes: Iterable[str]) -> set[str]:
     """The queues that a run of steps in these lanes needs; its end is a message of its own."""
     return {CONTROL, *lanes}
-
-
-def _leave(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)
