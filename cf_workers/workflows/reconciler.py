@@ -65,6 +65,7 @@ class Reconciler:
         heartbeat: Heartbeat,
         queue_length: Callable[[str], int],
         policy: ReconcilerPolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -73,8 +74,10 @@ class Reconciler:
         self._heartbeat = heartbeat
         self._queue_length = queue_length
         self.policy = policy or ReconcilerPolicy()
+        self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
-        self._runs_at = 0.0
+        self._runs_at = float("-inf")
+        self._looked_at = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -97,8 +100,8 @@ class Reconciler:
         self._overdue(now)
         self._parked(now)
         self._deadlines(now)
-        if time.monotonic() - self._runs_at >= self.policy.runs_every_seconds:
-            self._runs_at = time.monotonic()
+        if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
+            self._runs_at = self._clock()
             self._stalled_runs(now)
 
     def _run(self) -> None:
@@ -153,7 +156,7 @@ class Reconciler:
                 self._send(run, attempt, FINISH, now)
 
     def _stalled_runs(self, now: float) -> None:
-        runs = self._range(self._keys.active, float("inf"))
+        runs = self._next_active_runs()
         names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "total")
         with self._client.pipeline(transaction=False) as pipe:
             for run in runs:
@@ -172,6 +175,13 @@ class Reconciler:
             elif not record["stopping"] and running < left:
                 self._ready_steps(run, attempt, began, now)
         self._forget_sent(now)
+
+    def _next_active_runs(self) -> list[str]:
+        """The next portion of all active runs: a pass stays short, and every run has its turn."""
+        first = self._looked_at
+        runs = list(self._client.zrange(self._keys.active, first, first + _AT_ONCE - 1))
+        self._looked_at = first + len(runs) if len(runs) == _AT_ONCE else 0
+        return runs
 
     def _ready_steps(self, run: str, attempt: int, began: float, now: float) -> None:
         header = self._header(run, attempt)
