@@ -130,9 +130,8 @@ class RunStore:
         """Create the record.
 
         Returns:
-            The run's id; that of an earlier run where the idempotency key was used before.
+            The run's id; that of an earlier run of the same idempotency key, for as long as it is kept.
         """
-        keys = self._keys.run(new.run)
         record = {
             "version": WIRE_VERSION,
             "kind": new.kind,
@@ -154,25 +153,10 @@ class RunStore:
             "message": canonical_json(dict(new.message)) if new.message else "",
             "timeout_seconds": new.timeout_seconds or "",
         }
-        return str(
-            _START(
-                self._client,
-                {
-                    "run": keys.run,
-                    "events": keys.events,
-                    "runs": self._keys.runs,
-                    "active": self._keys.active,
-                    "idempotency": self._keys.idempotency(new.idempotency_key or new.run),
-                },
-                {
-                    "id": new.run,
-                    "record": record,
-                    "deadline": new.timeout_seconds,
-                    "ttl": int(self.policy.active_seconds),
-                    "idempotent": new.idempotency_key is not None,
-                },
-            )
-        )
+        run = self._start(new, record, forgotten="")
+        if run != new.run and not self._client.exists(self._keys.run(run).run):
+            run = self._start(new, record, forgotten=run)
+        return run
 
     def header(self, run: str, attempt: int) -> RunHeader:
         """What stays the same during an attempt of a run; read once per process.
@@ -347,6 +331,29 @@ class RunStore:
             state = "is still active" if verdict == "running" else "has succeeded: there is nothing to retry"
             raise InputError(f"run {run!r} {state}", {"run": run})
         return int(attempt)
+
+    def _start(self, new: NewRun, record: Mapping[str, Any], *, forgotten: str) -> str:
+        keys = self._keys.run(new.run)
+        return str(
+            _START(
+                self._client,
+                {
+                    "run": keys.run,
+                    "events": keys.events,
+                    "runs": self._keys.runs,
+                    "active": self._keys.active,
+                    "idempotency": self._keys.idempotency(new.idempotency_key or new.run),
+                },
+                {
+                    "id": new.run,
+                    "record": record,
+                    "deadline": new.timeout_seconds,
+                    "ttl": int(self.policy.active_seconds),
+                    "idempotent": new.idempotency_key is not None,
+                    "forgotten": forgotten,
+                },
+            )
+        )
 
     def _read_header(self, key: tuple[str, int]) -> RunHeader:
         run, attempt = key
