@@ -65,9 +65,7 @@ def processes(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Proces
 
 
 @pytest.fixture(scope="session")
-def shared_stack(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Stack]:
+def shared_stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A server, a simulated provider and one worker for all tests that leave them as they are."""
     home = tmp_path_factory.mktemp("shared-worker")
     house = _furnished(ProjectFolder(home))

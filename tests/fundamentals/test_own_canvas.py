@@ -44,7 +44,7 @@ def test_earlier_results_of_a_chain_and_a_chord_are_shown_as_previous_outputs(st
 def test_the_prompt_is_not_shown_in_the_workers_log(stack, project):
     worker, *_ = stack.processes
     program = stack.script(
-        'from cf_workers.tasks import run_agent\n'
+        "from cf_workers.tasks import run_agent\n"
         'run_agent.delay("writer", "a secret recipe").get(timeout=20)',
         cwd=project.root,
     )

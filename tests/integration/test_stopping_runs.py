@@ -98,7 +98,6 @@ def test_an_attempt_that_takes_too_long_is_cut_and_made_again(stack, project):
     assert result.document["lost_calls"] == 2, "they may have been billed"
 
 
-
 def test_a_revoked_step_fails_its_run(stack, project):
     stack.simulator.configure(latency=60)
     project.workflow("slow", step("a"), step("b", "a"))

@@ -21,6 +21,7 @@ from tests.support.waiting import eventually
 QUICK = {
     "CF_WORKERS_RETRY__BACKOFF_SECONDS": "0.05",
     "CF_WORKERS_RUNS__PATIENCE_SECONDS": "1",
+    "CF_WORKERS_RUNS__RECONCILE_SECONDS": "1",
 }
 """What tests change so as not to wait; everything else is as shipped."""
 
@@ -36,7 +37,9 @@ class ProjectFolder:
         self.file = root / ".claude" / "claude.json"
         self._document: dict[str, Any] = {"version": "1.0.0", "agents": {}, "workflows": {}}
 
-    def agent(self, name: str, text: str = "", *, contract: str | None = None, **settings: Any) -> ProjectFolder:
+    def agent(
+        self, name: str, text: str = "", *, contract: str | None = None, **settings: Any
+    ) -> ProjectFolder:
         """Add an agent, or write it anew."""
         entry = {"file": f"agents/{name}.md", **settings}
         self._write(entry["file"], f"# {name}\n\n{text or f'You are {name}.'}\n")
@@ -66,7 +69,9 @@ class ProjectFolder:
         path.write_text(text, encoding="utf-8")
 
 
-def step(id: str, *dependencies: str, agent: str = "writer", task: str | None = None, **rest: Any) -> dict[str, Any]:
+def step(
+    id: str, *dependencies: str, agent: str = "writer", task: str | None = None, **rest: Any
+) -> dict[str, Any]:
     """A step of a DAG workflow; its task names it, so that its request can be found."""
     return {"id": id, "agent": agent, "task": task or f"do {id}", "dependencies": list(dependencies), **rest}
 
@@ -99,7 +104,14 @@ class Stack:
     ) -> Child:
         """Start one of Celery's commands."""
         return self.processes.python(
-            "-m", "celery", "-A", "cf_workers", *arguments, env={**self.environ, **environ}, cwd=cwd, until=until
+            "-m",
+            "celery",
+            "-A",
+            "cf_workers",
+            *arguments,
+            env={**self.environ, **environ},
+            cwd=cwd,
+            until=until,
         )
 
     def script(self, text: str, *arguments: str, cwd: Path | None = None, **environ: str) -> Child:
@@ -131,7 +143,8 @@ class Stack:
     def calls(self, text: str = "") -> list[RequestRecord]:
         """The calls at the provider whose body holds `text`, in order of arrival."""
         return [
-            one for one in self.simulator.requests()
+            one
+            for one in self.simulator.requests()
             if one.path == "/v1/messages" and text in (one.body or "")
         ]
 
@@ -147,7 +160,9 @@ class Stack:
     def messages_left(self) -> int:
         """Messages that wait or that a worker holds."""
         with self.redis() as client:
-            return client.hlen("unacked") + sum(client.llen(name) for name in ("control", "interactive", "batch"))
+            return client.hlen("unacked") + sum(
+                client.llen(name) for name in ("control", "interactive", "batch")
+            )
 
     def close(self) -> None:
         for client in self._clients:
@@ -171,4 +186,3 @@ def system_text(call: RequestRecord) -> list[str]:
 def running_simulator(**config: Any) -> Iterator[Simulator]:
     with Simulator(SimulatorConfig(directives=True, **config)) as simulator:
         yield simulator
-

@@ -20,6 +20,7 @@ end
 if not state[1] then return nothing_to_do('gone') end
 if tonumber(state[4] or '1') > tonumber(A.wire) then return {'wire', 0, 0, 0} end
 if state[3] ~= A.attempt then return {'stale', 0, 0, 0} end
+if state[1] == 'succeeded' or state[1] == 'failed' or state[1] == 'cancelled' then return nothing_to_do('over') end
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 local now = tonumber(at)
@@ -29,7 +30,6 @@ local step = raw and cjson.decode(raw) or {f = 0, a = 0, d = 0}
 if step.s == 'succeeded' or step.s == 'failed' or step.s == 'skipped' or step.s == 'cancelled' then
     return {'done', step.f, step.a, step.d}
 end
-if state[1] == 'succeeded' or state[1] == 'failed' or state[1] == 'cancelled' then return nothing_to_do('over') end
 
 local took_over = false
 if step.s == 'running' then
