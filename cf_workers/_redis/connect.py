@@ -16,22 +16,30 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 SOCKET_TIMEOUT_SECONDS = 30.0
 
 
-def connect(url: str, *, max_connections: int = 64) -> RedisClient:
+def connect(
+    url: str,
+    *,
+    max_connections: int = 64,
+    timeout_seconds: float | None = None,
+) -> RedisClient:
     """Return a thread-safe client; nothing is sent before its first command.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
         max_connections: bound of its pool; a caller beyond it waits for a connection.
+        timeout_seconds: for users who would rather go on without an answer: bound of connecting, of sending
+            and of waiting, each, and nothing is tried twice.
     """
+    patient = timeout_seconds is None
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
-        timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        timeout=timeout_seconds or SOCKET_TIMEOUT_SECONDS,
+        socket_timeout=timeout_seconds or SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=timeout_seconds or CONNECT_TIMEOUT_SECONDS,
         socket_keepalive=True,
         health_check_interval=25,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3),
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3 if patient else 0),
         decode_responses=True,
     )
     return redis.Redis(connection_pool=pool)

@@ -14,21 +14,33 @@ one slot.
     idempotency:DIGEST        string  30 d                  run id
     worker:ID                 string  3 heartbeats          what a worker says of itself
     reconciler                string  3 ticks               who reconciles
+    guard:{CRED}:spend        hash    until it may pass     why nothing is spent, and until when
+    guard:{CRED}:CLASS:breaker  hash  1 d after last use    state, cooldown, outcomes in a sliding window
+    guard:{CRED}:CLASS:gate     hash  as long as closed     closed until, and why
+    guard:{CRED}:CLASS:buckets  hash  1 d after last use    level and learnt limit of each token bucket
+    guard:{CRED}:CLASS:window   hash  1 d after last use    how many calls may be in flight
+    guard:{CRED}:CLASS:flights  zset  1 d after last use    permit -> when its lease ends
+    guard:{CRED}:CLASS:permits  hash  1 d after last use    permit -> what it reserved
+    guard:{CRED}:CLASS:probes   zset  1 d after last use    probing permit -> when its lease ends
+    guard:{CRED}:CLASS:line     hash  1 d after last use    tenants: virtual time, weight, waiters, next turn
+    guard:{CRED}:CLASS:waiters  zset  1 d after last use    lane, tenant, waiter -> when it asks again
+    guard:{CRED}:CLASS:waiting  hash  1 d after last use    lane, tenant, waiter -> turns left, reason
     runs                      zset    permanent, trimmed    run id -> created at
     active                    zset    permanent, drains     run id -> deadline
     claims                    zset    permanent, drains     run, step, fence -> last renewed
     due                       zset    permanent, drains     run, step -> when its retry is due
     parked                    zset    permanent, drains     run, step -> when it may be tried
     workers                   zset    permanent, trimmed    worker id -> last heartbeat
+    guards                    zset    permanent, trimmed    credential, model class -> last used
     counters                  hash    permanent             totals, e.g. calls that were lost
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-PERMANENT = ("runs", "active", "claims", "due", "parked", "workers", "counters")
+PERMANENT = ("runs", "active", "claims", "due", "parked", "workers", "guards", "counters")
 """Keys without a TTL, by the part after the namespace. Each is bounded by what is active or by trimming."""
 
 
@@ -45,6 +57,23 @@ class RunKeys:
 
     def all(self) -> tuple[str, ...]:
         return (self.run, self.steps, self.results, self.outputs, self.order, self.events)
+
+
+@dataclass(frozen=True)
+class GuardKeys:
+    """The keys that guard one credential's calls to a class of models; those of a credential in one slot."""
+
+    spend: str
+    breaker: str
+    gate: str
+    buckets: str
+    window: str
+    flights: str
+    permits: str
+    probes: str
+    line: str
+    waiters: str
+    waiting: str
 
 
 @dataclass(frozen=True)
@@ -98,6 +127,16 @@ class Keys:
     @property
     def reconciler(self) -> str:
         return f"{self.namespace}:reconciler"
+
+    def guard(self, credential: str, model_class: str) -> GuardKeys:
+        shared = f"{self.namespace}:guard:{{{credential}}}"
+        base = f"{shared}:{model_class}"
+        own = [field.name for field in fields(GuardKeys) if field.name != "spend"]
+        return GuardKeys(spend=f"{shared}:spend", **{name: f"{base}:{name}" for name in own})
+
+    @property
+    def guards(self) -> str:
+        return f"{self.namespace}:guards"
 
     @property
     def counters(self) -> str:
