@@ -7,6 +7,8 @@ A script's header names what it takes, and the loader gives these names to the c
     -- ARGV: members
     -- RETURNS: the number renewed
     -- REPEAT: safe
+
+`-- INCLUDES: name` puts the functions of another file in front of it; that one has no header of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import redis
 
 from cf_workers.wire import canonical_json
 
-_HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT):[ ]*(.*)$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT|INCLUDES):[ ]*(.*)$", re.MULTILINE)
 
 
 class Script:
@@ -31,14 +33,16 @@ class Script:
     """
 
     def __init__(self, package: str, name: str) -> None:
-        text = resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+        text = _read(package, name)
         header = dict(_HEADER.findall(text))
         if missing := {"KEYS", "ARGV", "RETURNS", "REPEAT"} - header.keys():
             raise ValueError(f"{package}/scripts/{name}.lua: the header lacks {sorted(missing)}")
         self.name = name
         self.keys = tuple(header["KEYS"].split())
         self.args = tuple(header["ARGV"].split())
-        self._source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{text}"
+        included = "\n".join(_read(package, other) for other in header.get("INCLUDES", "").split())
+        tables = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}"
+        self._source = f"{tables}\n{included}\n{text}"
         self._script = redis.Redis().register_script(self._source)
 
     def __call__(self, client: Any, keys: Mapping[str, str], args: Mapping[str, Any]) -> Any:
@@ -59,6 +63,10 @@ class Script:
             args=[_argument(args[name]) for name in self.args],
             client=client,
         )
+
+
+def _read(package: str, name: str) -> str:
+    return resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _table(name: str, source: str, fields: tuple[str, ...]) -> str:
