@@ -21,11 +21,11 @@ from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.results import Outcome
 from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ProjectError, ServerUnreachableError
 from cf_workers.planning import (
-    ExecutionOptions,
     WorkflowOptions,
     check_task,
     plan_execution,
     plan_workflow,
+    read_options,
     resolve_inputs,
 )
 from cf_workers.project import parse_workflow
@@ -98,12 +98,14 @@ class Client:
             ServerUnreachableError: the server does not answer.
         """
         check_task(task, self.context.settings.max_task_chars)
-        options = ExecutionOptions(
-            model=model,
-            max_tokens=max_tokens,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-            cacheable=cacheable,
+        options = read_options(
+            {
+                "model": model,
+                "max_tokens": max_tokens,
+                "timeout_seconds": timeout_seconds,
+                "max_retries": max_retries,
+                "cacheable": cacheable,
+            }
         )
         planned = plan_execution(agent, self.context.project, self.context.settings, options)
         execution = uuid4().hex
