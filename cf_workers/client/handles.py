@@ -83,7 +83,7 @@ class Handle(ABC, Generic[R]):
             WaitTimeoutError: it had not ended by then; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        after = "$"
+        after = self._history.last_event(self.id)  # asked first: an end from here on wakes the wait
         while not self.done():
             left = _LONGEST_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
             if left <= 0:
@@ -123,7 +123,7 @@ class ExecutionHandle(Handle[ExecutionResult]):
         document = self._history.execution(self.id)
         if document["success"]:
             return ExecutionResult.of(document)
-        if document["metadata"]["error"] is None:
+        if document["status"] == "cancelled":
             raise CancelledError(f"execution {self.id!r} was cancelled", {"execution": self.id})
         raise self._history.execution_error(self.id)
 

@@ -143,6 +143,11 @@ class History:
         )
         return [_event(run, key, fields) for _, entries in _streams(found) for key, fields in entries]
 
+    def last_event(self, run: str) -> str:
+        """The id of the newest event; one before all events if there are none."""
+        newest = cast(Any, self._client.xrevrange(self._keys.run(run).events, count=1))
+        return str(newest[0][0]) if newest else "0-0"
+
     def follow(self, run: str, *, wait_seconds: float = 2.0) -> Iterator[RunEvent | None]:
         """Everything that happens until the run has ended; `None` whenever nothing did for a while.
 

@@ -55,9 +55,7 @@ def test_an_agent_without_settings_gets_the_defaults(tmp_path, settings):
         ("cacheable", True, False),
     ],
 )
-def test_the_caller_beats_the_agent_and_the_agent_the_defaults(
-    tmp_path, settings, name, of_agent, of_caller
-):
+def test_the_caller_beats_the_agent_and_the_agent_the_defaults(tmp_path, settings, name, of_agent, of_caller):
     definition = make_project(tmp_path, "a").agent("a").model_copy(update={name: of_agent})
     project = make_project(tmp_path, "a")
     project.agent = lambda _: definition
@@ -149,9 +147,7 @@ def test_a_step_with_a_retired_model_is_refused(tmp_path, settings):
 
 def test_a_step_whose_task_is_too_long_is_refused(tmp_path, settings):
     with pytest.raises(TaskTooLongError):
-        plan_workflow(
-            workflow(StepSpec("1", "a", task="x" * 100_001)), make_project(tmp_path, "a"), settings
-        )
+        plan_workflow(workflow(StepSpec("1", "a", task="x" * 100_001)), make_project(tmp_path, "a"), settings)
 
 
 def test_the_lane_of_a_run_is_for_steps_that_name_none(tmp_path, settings):
@@ -170,9 +166,7 @@ def test_outputs_are_passed_unless_somebody_asks_not_to(tmp_path, settings):
 
 
 def test_a_sequential_run_puts_one_step_after_the_other_in_the_order_of_the_graph(tmp_path, settings):
-    spec = workflow(
-        StepSpec("last", "a", dependencies=("x", "y")), StepSpec("y", "a"), StepSpec("x", "a")
-    )
+    spec = workflow(StepSpec("last", "a", dependencies=("x", "y")), StepSpec("y", "a"), StepSpec("x", "a"))
 
     planned = plan_workflow(spec, make_project(tmp_path, "a"), settings, WorkflowOptions(sequential=True))
 
@@ -208,7 +202,9 @@ def test_inputs_are_the_given_ones_and_the_defaults_of_the_others():
 
 
 def test_a_missing_input_is_named_with_all_that_are_missing():
-    spec = workflow(StepSpec("1", "a", task="{{ inputs.b }} {{ inputs.a }}"), inputs=(("a", None), ("b", None)))
+    spec = workflow(
+        StepSpec("1", "a", task="{{ inputs.b }} {{ inputs.a }}"), inputs=(("a", None), ("b", None))
+    )
 
     with pytest.raises(InputError, match="needs the input 'a'") as caught:
         resolve_inputs(spec, {})

@@ -11,8 +11,9 @@ from cf_workers.tasks import app, runtime
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.plan import Plan
 from cf_workers.workflows.record import NewRun
-from tests.support.engine import FakeServer, Engine, fake_client, memory_app
+from tests.support.engine import Engine, FakeServer, fake_client, memory_app
 from tests.support.keys import assert_nothing_leaked
 from tests.support.projects import make_project
 
@@ -90,7 +91,7 @@ class Worker:
             for step, definition in zip(plan.steps, definitions, strict=True)
         ]
         texts = {definition.digest: definition.model_dump_json() for definition in definitions}
-        return Planned(plan.model_copy(update={"steps": tuple(steps)}), texts)
+        return Planned(Plan(workflow=plan.workflow, steps=tuple(steps)), texts)
 
     @contextmanager
     def delivery(self, task, *args, id, **more):

@@ -92,7 +92,12 @@ def test_a_failure_counts_against_the_run_unless_it_is_allowed():
 def test_a_failure_that_was_not_billed_costs_nothing():
     outcome = asking.failed(CallRejectedError("no"), step("a"), attempts=1)
 
-    assert (outcome.status, outcome.cost_nanos, outcome.input_tokens, outcome.lost_calls) == ("failed", 0, 0, 0)
+    assert (outcome.status, outcome.cost_nanos, outcome.input_tokens, outcome.lost_calls) == (
+        "failed",
+        0,
+        0,
+        0,
+    )
     assert outcome.result["estimated_cost"] == 0.0
     assert outcome.result["error"] == {"type": "CallRejectedError", "message": "no"}
 

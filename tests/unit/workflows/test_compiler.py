@@ -168,9 +168,7 @@ def test_a_later_attempt_compiles_only_what_is_left(app):
 @given(st.data())
 def test_every_edge_is_released_exactly_once(app, data):
     size = data.draw(st.integers(0, 8))
-    of = plan(
-        *(step(f"s{i}", *(f"s{j}" for j in range(i) if data.draw(st.booleans()))) for i in range(size))
-    )
+    of = plan(*(step(f"s{i}", *(f"s{j}" for j in range(i) if data.draw(st.booleans()))) for i in range(size)))
     compiler = compiled(app, of)
     sizes = dict(compiler.joins())
 

@@ -342,7 +342,7 @@ def test_the_thread_reconciles_and_survives_an_outage(world):
         with pytest.raises(redis.ConnectionError):
             world.engine.client.ping()
         server.connected = True
-        eventually(lambda: world.engine.published(), "the end of the run to be published")
+        eventually(world.engine.published, "the end of the run to be published")
     finally:
         server.connected = True
         reconciler.stop()
