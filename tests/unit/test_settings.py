@@ -104,7 +104,7 @@ def test_all_values_that_cannot_be_used_are_named_at_once(env):
 def test_an_address_that_is_none_of_a_redis_server_is_refused_without_telling_it(env, url):
     env(CF_WORKERS_REDIS_URL=url)
 
-    with pytest.raises(ConfigError, match="CF_WORKERS_REDIS_URL: .*redis://localhost:6379/0") as caught:
+    with pytest.raises(ConfigError, match=r"CF_WORKERS_REDIS_URL: .*redis://localhost:6379/0") as caught:
         load_settings(environ={})
 
     assert SECRET not in f"{caught.value!r} {caught.value.details} {caught.value.__cause__}"

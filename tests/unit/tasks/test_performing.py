@@ -225,6 +225,22 @@ def test_an_answer_that_comes_after_a_take_over_is_not_committed(worker, caplog)
     assert status(worker, header, "a") == "running"
 
 
+def test_a_failure_that_comes_after_a_take_over_is_not_retried(worker):
+    header = worker.record(plan("a"))
+
+    def slow(call, token):
+        worker.engine.client.delete(worker.engine.keys.claims)
+        worker.engine.claim(header, "a", "w2", may_take_over=True)
+        return OverloadedError("late")
+
+    worker.model.will(slow)
+
+    with pytest.raises(Ignore):
+        execute(worker, header, "a")
+    assert worker.published() == []
+    assert status(worker, header, "a") == "running"
+
+
 def test_a_step_of_a_worker_that_stops_goes_back_and_spends_no_attempt(worker):
     header = worker.record(plan("a"), run="drained")  # tokens are kept by id
     token = token_for("drained:a")

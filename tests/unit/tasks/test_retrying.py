@@ -1,4 +1,4 @@
-"""A failed attempt is a retry of Celery's: the same message again, later, with the reason for people to see."""
+"""A failed attempt is a retry of Celery's: the same message again, later, with the reason."""
 
 from datetime import datetime
 

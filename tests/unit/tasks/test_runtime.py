@@ -51,7 +51,8 @@ def test_a_forked_process_makes_its_own(monkeypatch):
     runtime.install(object)
     parents = runtime.current()
 
-    monkeypatch.setattr(os, "getpid", lambda pid=os.getpid(): pid + 1)
+    child = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: child)
 
     childs = runtime.current()
     assert childs is not parents
