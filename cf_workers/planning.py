@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.agents.models import check_model
@@ -56,6 +56,22 @@ class Planned:
 
     plan: Plan
     definitions: Mapping[str, str]
+
+
+def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
+    """Check what a caller sets for one execution.
+
+    Raises:
+        InputError: an option is unknown or has a value that cannot be used.
+    """
+    try:
+        return ExecutionOptions.model_validate(dict(options))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        known = ", ".join(ExecutionOptions.model_fields)
+        raise InputError(
+            f"options of an execution cannot be used: {wrong}", {"hint": f"options are {known}"}
+        ) from None
 
 
 def check_task(task: str | None, limit: int) -> None:

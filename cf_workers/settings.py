@@ -27,6 +27,7 @@ from cf_workers.workflows.reconciler import ReconcilerPolicy
 from cf_workers.workflows.record import RecordPolicy
 
 PREFIX = "CF_WORKERS_"
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class _Section(BaseModel):
@@ -87,11 +88,18 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     runs: RunSettings = RunSettings()
 
-    @field_validator("redis_url", "broker_url")
+    @field_validator("redis_url")
     @classmethod
-    def _known_scheme(cls, url: str | None) -> str | None:
+    def _of_a_redis_server(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(_REDIS_SCHEMES):
+            raise ValueError("is not the URL of a Redis server; write for example redis://localhost:6379/0")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _of_a_broker(cls, url: str | None) -> str | None:
         if url is not None and "://" not in url:
-            raise ValueError("is not a URL; write for example redis://localhost:6379/0")
+            raise ValueError("is not a URL; write for example amqp://localhost:5672//")
         return url
 
     @property

@@ -133,7 +133,7 @@ class ExecutionHandle(Handle[ExecutionResult]):
         document = self._history.execution(self.id)
         if document["success"]:
             return ExecutionResult.of(document)
-        if document["metadata"]["error"] is None:
+        if document["status"] == "cancelled":
             raise CancelledError(f"execution {self.id!r} was cancelled", {"execution": self.id})
         raise self._history.execution_error(self.id)
 

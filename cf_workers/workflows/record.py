@@ -130,8 +130,8 @@ class RunStore:
         """Create the record.
 
         Returns:
-            The run's id; that of an earlier run where the idempotency key was used before, for as long as that
-            run's record is kept.
+            The run's id; where the idempotency key was used before, that of the earlier run, for as long as
+            its record is kept.
         """
         found = self._start(new)
         if found == new.run or self._client.exists(self._keys.run(found).run):

@@ -40,7 +40,13 @@ def test_the_table_of_keys_names_every_key_and_no_other():
 def test_every_key_begins_with_its_namespace():
     other = Keys("staging")
 
-    names = [other.runs, other.worker("w"), other.definition("d"), *other.run("r").all(), other.idempotency("k")]
+    names = [
+        other.runs,
+        other.worker("w"),
+        other.definition("d"),
+        *other.run("r").all(),
+        other.idempotency("k"),
+    ]
 
     assert all(name.startswith("staging:") for name in names)
 
