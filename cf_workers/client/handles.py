@@ -34,12 +34,13 @@ class Events:
     async def __aiter__(self) -> AsyncIterator[RunEvent]:
         after = "0-0"
         while True:
+            ended = await asyncio.to_thread(self._history.status, self._run) in FINAL  # asked first
             events = await asyncio.to_thread(self._history.events, self._run, after=after)
             for event in events:
                 after = event.id
                 yield event
             if not events:
-                if await asyncio.to_thread(self._history.status, self._run) in FINAL:
+                if ended:
                     return
                 await asyncio.sleep(_ASYNC_POLL_SECONDS[1])
 

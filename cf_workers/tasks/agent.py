@@ -24,9 +24,10 @@ from cf_workers.workflows.record import NewRun
 
 
 class RunAgentTask(AgentTask):
-    """Shows the agent in its arguments' representation, and never the prompt."""
+    """Shows the agent in its arguments' representation, and never the prompt or the answer."""
 
     abstract = True
+    resultrepr_maxsize = 64  # of the result, logs and events show what stands before the output
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish as any task; the prompt stays out of events and logs."""
@@ -59,9 +60,13 @@ def run_agent(self: AgentTask, *args: Any, **options: Any) -> dict[str, Any]:
     performed = perform(self, runtime, header, header.plan.steps[0])
     if performed.verdict in {"held", "waiting", "stale"}:
         raise Ignore(performed.verdict)
+    if performed.revoked:
+        runtime.store.stop(header.run, "cancelled")
     verdict, status = runtime.store.finish(header.run, header.attempt)
     if verdict == "ended":
         runtime.launcher.forget(header)
+    if performed.revoked:
+        raise Ignore("revoked")
     document = runtime.history.execution(header.run)
     if performed.error is not None:
         raise performed.error from None
@@ -81,7 +86,8 @@ def _header(task: AgentTask, runtime: Runtime, args: Sequence[Any], options: Map
         previous, agent, text = read_arguments(args)
     check_task(text, runtime.max_task_chars)
     planned = runtime.plan_execution(agent, read_options(options))
-    message = task.signature_from_request(task.request, retries=0)
+    shown = {"argsrepr": identify(args), "kwargsrepr": "{}"}  # whoever sends it again may not know the task
+    message = task.signature_from_request(task.request, retries=0, **shown)
     runtime.launcher.record(
         NewRun(
             run=run,

@@ -58,12 +58,14 @@ class Heartbeat:
         worker: str,
         about: Callable[[], Mapping[str, Any]],
         policy: LivenessPolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._keys = keys
         self.worker = worker
         self._about = about
         self.policy = policy or LivenessPolicy()
+        self._clock = clock
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -92,7 +94,7 @@ class Heartbeat:
     def may_take_over(self) -> bool:
         """Whether a claim that was not renewed for a lease is surely dead."""
         since = self._steady_since
-        return since is not None and time.monotonic() - since >= self.policy.lease_seconds
+        return since is not None and self._clock() - since >= self.policy.lease_seconds
 
     def start(self) -> None:
         """Beat once, then go on in a daemon thread.
@@ -153,7 +155,7 @@ class Heartbeat:
         )
 
     def _note_success(self, uptime_seconds: float) -> None:
-        now = time.monotonic()
+        now = self._clock()
         first = self._last_beat is None
         late = self._last_beat is not None and now - self._last_beat > 2.5 * self.policy.heartbeat_seconds
         if late or (self._steady_since is None and not first):

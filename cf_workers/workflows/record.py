@@ -130,30 +130,16 @@ class RunStore:
         """Create the record.
 
         Returns:
-            The run's id; that of an earlier run where the idempotency key was used before.
+            The run's id; that of an earlier run where the idempotency key was used before, for as long as that
+            run's record is kept.
         """
+        found = self._start(new)
+        if found == new.run or self._client.exists(self._keys.run(found).run):
+            return found
+        return self._start(new, forgotten=found)
+
+    def _start(self, new: NewRun, *, forgotten: str = "") -> str:
         keys = self._keys.run(new.run)
-        record = {
-            "version": WIRE_VERSION,
-            "kind": new.kind,
-            "name": new.plan.workflow,
-            "status": "pending",
-            "stopping": "",
-            "attempt": 1,
-            "plan": new.plan.digest,
-            "total": len(new.plan.steps),
-            "left": len(new.plan.steps),
-            "running": 0,
-            "failed": 0,
-            "fence": 0,
-            "task": new.task or "",
-            "has_task": int(new.task is not None),
-            "inputs": canonical_json(dict(new.inputs)),
-            "options": canonical_json(dict(new.options)),
-            "kept": "[]",
-            "message": canonical_json(dict(new.message)) if new.message else "",
-            "timeout_seconds": new.timeout_seconds or "",
-        }
         return str(
             _START(
                 self._client,
@@ -166,10 +152,11 @@ class RunStore:
                 },
                 {
                     "id": new.run,
-                    "record": record,
+                    "record": _first_record(new),
                     "deadline": new.timeout_seconds,
                     "ttl": int(self.policy.active_seconds),
                     "idempotent": new.idempotency_key is not None,
+                    "forgotten": forgotten,
                 },
             )
         )
@@ -205,6 +192,7 @@ class RunStore:
                 "events": keys.events,
                 "claims": self._keys.claims,
                 "due": self._keys.due,
+                "parked": self._keys.parked,
                 "counters": self._keys.counters,
                 "outputs": keys.outputs,
             },
@@ -269,7 +257,37 @@ class RunStore:
     def defer(
         self, claim: Claim, *, attempts: int, countdown: float, reason: str, lost_calls: int = 0
     ) -> bool:
-        """Give a claim back until `countdown` seconds from now; false when the fence is stale."""
+        """Give a claim back until `countdown` seconds from now, when the message sent meanwhile is due.
+
+        Returns:
+            False when the fence is stale.
+        """
+        return self._give_back(
+            claim, "retrying", attempts=attempts, countdown=countdown, reason=reason, lost_calls=lost_calls
+        )
+
+    def park(self, claim: Claim, *, countdown: float, reason: str) -> bool:
+        """Give a claim back before its call was made; it costs neither an attempt, nor a slot, nor a message.
+
+        The reconciler publishes the step when `countdown` seconds have passed.
+
+        Returns:
+            False when the fence is stale.
+        """
+        return self._give_back(
+            claim, "parked", attempts=claim.attempts, countdown=countdown, reason=reason, lost_calls=0
+        )
+
+    def _give_back(
+        self,
+        claim: Claim,
+        state: Literal["retrying", "parked"],
+        *,
+        attempts: int,
+        countdown: float,
+        reason: str,
+        lost_calls: int,
+    ) -> bool:
         keys = self._keys.run(claim.run)
         return bool(
             _DEFER(
@@ -279,7 +297,7 @@ class RunStore:
                     "steps": keys.steps,
                     "events": keys.events,
                     "claims": self._keys.claims,
-                    "due": self._keys.due,
+                    "waiting": self._keys.parked if state == "parked" else self._keys.due,
                     "counters": self._keys.counters,
                 },
                 {
@@ -287,6 +305,7 @@ class RunStore:
                     "step": claim.step,
                     "fence": claim.fence,
                     "attempts": attempts,
+                    "state": state,
                     "countdown": countdown,
                     "reason": reason,
                     "lost": lost_calls,
@@ -299,7 +318,7 @@ class RunStore:
         keys = self._keys.run(run)
         verdict, status = _FINISH(
             self._client,
-            {**_run_keys(keys), "active": self._keys.active, "runs": self._keys.runs},
+            {**_run_keys(keys), "active": self._keys.active},
             {"id": run, "attempt": attempt, "retention": max(1, int(self.policy.retention_seconds))},
         )
         return verdict, status
@@ -372,6 +391,31 @@ def unknown_run(run: str) -> UnknownRunError:
         f"no run or execution {run!r}",
         {"run": run, "hint": "records are kept for the configured retention; see `cf-workers runs list`"},
     )
+
+
+def _first_record(new: NewRun) -> dict[str, Any]:
+    """The fields of a record before anything has happened."""
+    return {
+        "version": WIRE_VERSION,
+        "kind": new.kind,
+        "name": new.plan.workflow,
+        "status": "pending",
+        "stopping": "",
+        "attempt": 1,
+        "plan": new.plan.digest,
+        "total": len(new.plan.steps),
+        "left": len(new.plan.steps),
+        "running": 0,
+        "failed": 0,
+        "fence": 0,
+        "task": new.task or "",
+        "has_task": int(new.task is not None),
+        "inputs": canonical_json(dict(new.inputs)),
+        "options": canonical_json(dict(new.options)),
+        "kept": "[]",
+        "message": canonical_json(dict(new.message)) if new.message else "",
+        "timeout_seconds": new.timeout_seconds or "",
+    }
 
 
 def _run_keys(keys: RunKeys) -> dict[str, str]:

@@ -1,11 +1,12 @@
 -- Ends a step: state, result, output, totals and event in one go, or nothing at all if the fence is stale.
 -- KEYS: run steps results outputs order events claims counters
 -- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost
--- RETURNS: {1, left, running, stopping} when committed, {0, 0, 0, ''} when the fence is stale
+-- RETURNS: {1, left, running, stopping} when committed, {0, 0, 0, ''} when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the fence stale
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
 if not step or step.s ~= 'running' or tonumber(step.f) ~= tonumber(A.fence) then return {0, 0, 0, ''} end
+if redis.call('EXISTS', K.run) == 0 then return {0, 0, 0, ''} end
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 
@@ -16,7 +17,9 @@ redis.call('HSET', K.steps, A.step, cjson.encode(step))
 redis.call('HSET', K.results, A.step, A.result)
 if A.output ~= '' then redis.call('HSET', K.outputs, A.step, A.output) end
 redis.call('RPUSH', K.order, A.step)
-for _, key in ipairs({K.results, K.outputs, K.order}) do redis.call('EXPIRE', key, A.ttl, 'NX') end
+for _, key in ipairs({K.results, K.outputs, K.order}) do
+    if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, A.ttl) end
+end
 redis.call('ZREM', K.claims, A.id .. '\t' .. A.step .. '\t' .. step.f)
 
 if A.counts_against == '1' then redis.call('HINCRBY', K.run, 'failed', 1) end
