@@ -25,6 +25,7 @@ from cf_workers.application import default_context
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
 from cf_workers.tasks import runtime
 from cf_workers.tasks.app import app
+from cf_workers.tasks.withdrawing import withdraw
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.joins import Joins
@@ -152,6 +153,13 @@ def _begin(sender: Any, **_: Any) -> None:
 @signals.worker_process_init.connect(weak=False)
 def _begin_in_child(**_: Any) -> None:
     _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.task_revoked.connect(weak=False)
+def _withdraw(sender: Any, request: Any, terminated: bool, **_: Any) -> None:
+    """A task that runs hears of its revocation itself."""
+    if sender.app is app and not terminated:
+        withdraw(runtime.current(), sender.name, request.id, request.args or ())
 
 
 @signals.worker_shutdown.connect(weak=False)

@@ -90,6 +90,14 @@ def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Iterator[Stack
 
 
 @pytest.fixture
+def house(shared_stack: Stack) -> Iterator[ProjectFolder]:
+    """The shared worker's own project, which a test may change; it is put back afterwards."""
+    folder = ProjectFolder(shared_stack.processes.home)
+    yield _furnished(folder)
+    _furnished(folder)
+
+
+@pytest.fixture
 def own_stack(valkey: Store, processes: Processes) -> Iterator[Stack]:
     """A server's empty database and a simulated provider; the test starts its workers itself."""
     with running_simulator() as simulator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cf_workers.agents.cancel import CancelToken
@@ -121,6 +122,14 @@ def not_run(status: str, step: PlannedStep, reason: str, *, attempts: int) -> Ou
         status="skipped" if status == "skip" else "cancelled",
         attempts=attempts,
         result={"agent": step.agent, "error": {"type": status, "message": reason}, "estimated_cost": 0.0},
+    )
+
+
+def withdrawn(step: PlannedStep, *, attempts: int) -> Outcome:
+    """The outcome of a step whose task was revoked before a call was made."""
+    return replace(
+        not_run("cancel", step, "its task was revoked", attempts=attempts),
+        counts_against_run=not step.allow_failure,
     )
 
 

@@ -87,7 +87,7 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
     if committed is None:
         log.warning("commit.superseded run=%s step=%s fence=%d", header.run, step.id, claim.fence)
         return Performed("held")
-    _after(runtime, header, step, committed)
+    after_commit(runtime, header, step, committed)
     return Performed(claim.verdict, error, revoked=revocation.reason is Reason.REVOKED)
 
 
@@ -146,7 +146,8 @@ def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:
     task.try_again(error, countdown)
 
 
-def _after(runtime: Runtime, header: RunHeader, step: PlannedStep, committed: Committed) -> None:
+def after_commit(runtime: Runtime, header: RunHeader, step: PlannedStep, committed: Committed) -> None:
+    """Release what the end of a step made ready, or end the run that is stopping."""
     if not committed.stopping:
         _release(runtime, header, step)
     elif committed.running == 0 and not header.message:

@@ -130,7 +130,7 @@ class Stack:
 
     @contextmanager
     def set(self) -> Iterator[None]:
-        """This process's environment as that of the stack's other processes, for as long as the block runs."""
+        """Give this process the environment of the stack's others, for as long as the block runs."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environ.items():
                 patch.setenv(name, value)
