@@ -122,10 +122,10 @@ def test_a_billed_failure_of_a_model_without_a_price_makes_the_cost_unknown():
     assert outcome.result["estimated_cost"] is None
 
 
-def test_a_cancelled_call_is_no_failure_of_the_run():
+def test_a_step_whose_call_was_cancelled_has_not_succeeded_and_counts_against_the_run():
     outcome = asking.failed(CancelledError("cancelled"), step("a"), attempts=1)
 
-    assert (outcome.status, outcome.counts_against_run, outcome.lost_calls) == ("cancelled", False, 1)
+    assert (outcome.status, outcome.counts_against_run, outcome.lost_calls) == ("cancelled", True, 1)
 
 
 @pytest.mark.parametrize(
