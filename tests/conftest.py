@@ -72,7 +72,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
     processes = request.config.stash[SHARED_PROCESSES] = Processes(home)
     with ValkeyServer(port=None) as server, running_simulator() as simulator:
         stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes)
-        stack.worker(cwd=house.root)
+        stack.celery("worker", "-l", "INFO", cwd=house.root)
         yield stack
         stack.close()
         processes.end_all()
@@ -104,7 +104,8 @@ def own_stack(valkey: Store, processes: Processes) -> Iterator[Stack]:
         stack = Stack(valkey, simulator, processes)
         yield stack
         stack.close()
-        processes.end_all()
+        for child in processes:
+            child.kill()  # a worker takes two seconds to end by itself
 
 
 @pytest.fixture
