@@ -67,7 +67,9 @@ class Worker:
             ),
             launcher=Launcher(app, engine.store, engine.definitions, engine.joins),
             heartbeat=self.heartbeat,
-            model=self.model,
+            provider=self.model,
+            answering=Direct(self.model),
+            is_cacheable=lambda step: False,
             plan_execution=lambda agent, options: plan_execution(agent, project, settings, options),
             max_task_chars=1000,
         )
