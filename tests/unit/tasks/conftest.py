@@ -8,6 +8,7 @@ from cf_workers.agents.definition import AgentDefinition, AgentReply, Usage
 from cf_workers.planning import Planned, plan_execution
 from cf_workers.settings import load_settings
 from cf_workers.tasks import app, runtime
+from cf_workers.tasks.answering import Direct
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
