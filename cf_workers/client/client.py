@@ -26,6 +26,7 @@ from cf_workers.planning import (
     check_task,
     plan_execution,
     plan_workflow,
+    read_options,
     resolve_inputs,
 )
 from cf_workers.project import Project, parse_workflow, read_workflow_file
@@ -112,12 +113,14 @@ class Client:
             InputError: the input cannot work; nothing was enqueued.
             ServerUnreachableError: the server does not answer.
         """
-        options = ExecutionOptions(
-            model=model,
-            max_tokens=max_tokens,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-            cacheable=cacheable,
+        options = read_options(
+            {
+                "model": model,
+                "max_tokens": max_tokens,
+                "timeout_seconds": timeout_seconds,
+                "max_retries": max_retries,
+                "cacheable": cacheable,
+            }
         )
         planned = self.check_execution(agent, task, options)
         execution = uuid4().hex

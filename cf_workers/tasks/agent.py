@@ -8,10 +8,9 @@ from typing import Any
 
 from celery.exceptions import Ignore
 from kombu.utils import json as kombu_json
-from pydantic import ValidationError
 
 from cf_workers.errors import CancelledError, InputError, UnknownRunError
-from cf_workers.planning import ExecutionOptions, check_task
+from cf_workers.planning import check_task, read_options
 from cf_workers.tasks import runtime as runtimes
 from cf_workers.tasks.app import app
 from cf_workers.tasks.base import AgentTask
@@ -125,17 +124,3 @@ def read_arguments(args: Sequence[Any]) -> tuple[list[dict[str, str]], str, str]
             {"hint": 'run_agent.delay("python-expert", "Explain decorators")'},
         )
     return previous, rest[0], rest[1]
-
-
-def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
-    """Check the keyword arguments of an execution.
-
-    Raises:
-        InputError: one is unknown or has a value of the wrong type.
-    """
-    try:
-        return ExecutionOptions.model_validate(dict(options))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        known = ", ".join(ExecutionOptions.model_fields)
-        raise InputError(f"run_agent: {wrong}", {"hint": f"options are {known}"}) from None

@@ -16,7 +16,8 @@ from uuid import uuid4
 import fakeredis
 from celery import Celery, Signature
 from celery.backends.redis import RedisBackend
-from fakeredis._commands import SUPPORTED_COMMANDS, Signature as CommandSignature
+from fakeredis._commands import SUPPORTED_COMMANDS
+from fakeredis._commands import Signature as CommandSignature
 from fakeredis.commands_mixins.server_mixin import ServerCommandsMixin
 
 from cf_workers._redis import Keys

@@ -13,11 +13,15 @@ from cf_workers.errors import CfWorkersError, ExecutionError, describe_error, re
 from tests.support.engine import memory_app
 
 EVERY_ERROR = [
-    found
-    for _, found in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(found, CfWorkersError)
+    found for _, found in inspect.getmembers(errors, inspect.isclass) if issubclass(found, CfWorkersError)
 ]
-DETAILS = {"hint": "wait", "retry_after": 1.5, "status": 529, "request_id": "req_1", "usage": {"n": [1, None]}}
+DETAILS = {
+    "hint": "wait",
+    "retry_after": 1.5,
+    "status": 529,
+    "request_id": "req_1",
+    "usage": {"n": [1, None]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,6 @@ def test_an_error_of_an_unknown_type_comes_back_as_an_execution_error(type):
 
     assert back.__class__ is ExecutionError
     assert (back.message, back.status) == ("odd", 500)
-
 
 
 def test_an_errors_details_cannot_be_changed_from_outside():

@@ -168,9 +168,7 @@ def test_a_later_attempt_compiles_only_what_is_left(app):
 @given(st.data())
 def test_every_edge_is_released_exactly_once(app, data):
     size = data.draw(st.integers(0, 8))
-    of = plan(
-        *(step(f"s{i}", *(f"s{j}" for j in range(i) if data.draw(st.booleans()))) for i in range(size))
-    )
+    of = plan(*(step(f"s{i}", *(f"s{j}" for j in range(i) if data.draw(st.booleans()))) for i in range(size)))
     compiler = compiled(app, of)
     sizes = dict(compiler.joins())
 
@@ -289,6 +287,38 @@ def test_a_run_that_is_started_again_publishes_only_what_is_left(engine):
     assert attempt == 2
     assert [(message.step, message.args[2]) for message in engine.published()] == [("right", 2)]
     assert engine.client.smembers(engine.keys.definition_users(diamond().digest)) == {"r1"}
+
+
+def test_a_join_of_a_second_attempt_is_counted_afresh(engine):
+    header = engine.store.header(engine.launcher.start(_new("r1", diamond()), {}), 1)
+    engine.finish_step(header, "start")
+    for one in ("left", "right", "end"):
+        engine.store.commit(engine.claim(header, one), FAILED)
+        engine.launcher.release(header, one)
+    engine.store.finish("r1", 1)
+    engine.launcher.forget(header)
+    again = engine.store.header("r1", engine.launcher.restart("r1"))
+    assert [message.step for message in engine.published()[-2:]] == ["left", "right"]
+
+    for one in ("left", "right"):
+        assert engine.published() == []
+        engine.finish_step(again, one)
+        engine.launcher.release(again, one)
+
+    assert [message.args for message in engine.published()] == [("r1", "end", 2)]
+
+
+def test_an_execution_that_is_started_again_sends_its_own_message(engine):
+    message = engine.app.signature(
+        "cf_workers.run_agent", args=("a",), options={"task_id": "e1", "queue": "interactive"}
+    )
+    header = engine.record(plan("a"), run="e1", message=dict(message))
+    engine.finish_step(header, "a", FAILED)
+    engine.store.finish("e1", 1)
+
+    assert engine.launcher.restart("e1") == 2
+
+    assert [(sent.task, sent.id) for sent in engine.published()] == [("cf_workers.run_agent", "e1")]
 
 
 def test_a_run_that_cannot_be_started_again_keeps_its_result(engine):

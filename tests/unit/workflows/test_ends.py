@@ -28,7 +28,14 @@ def test_a_commit_writes_state_result_output_order_totals_and_event_at_once(engi
     committed = engine.store.commit(
         claim,
         Outcome(
-            "succeeded", 2, {"model": "m"}, "text", input_tokens=10, output_tokens=5, cost_nanos=70, lost_calls=1
+            "succeeded",
+            2,
+            {"model": "m"},
+            "text",
+            input_tokens=10,
+            output_tokens=5,
+            cost_nanos=70,
+            lost_calls=1,
         ),
     )
 
@@ -100,7 +107,11 @@ def test_a_deferred_step_gives_its_claim_back_and_says_when_it_may_go_on(engine)
     assert member == f"{header.run}\ta"
     assert due == pytest.approx(engine.client.time()[0] + 20, abs=2)
     event = engine.history.events(header.run)[-1]
-    assert (event.type, event.data["reason"], event.data["countdown"]) == ("step.retrying", "overloaded", "20")
+    assert (event.type, event.data["reason"], event.data["countdown"]) == (
+        "step.retrying",
+        "overloaded",
+        "20",
+    )
     assert engine.field(header.run, "lost_calls") == "1"
 
 

@@ -49,7 +49,9 @@ def test_a_running_run_says_what_runs_what_is_retried_and_what_waits(engine):
 def test_a_run_that_has_ended_tells_everything(engine):
     header = engine.record(plan("a", step("b", "a", model="claude-opus-5")))
     engine.finish_step(
-        header, "a", Outcome("succeeded", 1, {"model": "m-1", "estimated_cost": 0.5, "n": 1}, "text", 10, 2, 5)
+        header,
+        "a",
+        Outcome("succeeded", 1, {"model": "m-1", "estimated_cost": 0.5, "n": 1}, "text", 10, 2, 5),
     )
     engine.finish_step(header, "b", FAILED)
     engine.store.finish(header.run, 1)
@@ -104,7 +106,12 @@ def test_the_time_of_a_second_attempt_counts_from_its_own_beginning(engine, serv
 
 
 def test_what_nobody_knows_is_an_error(engine):
-    for ask in (engine.history.status, engine.history.plan, engine.history.document, engine.history.execution):
+    for ask in (
+        engine.history.status,
+        engine.history.plan,
+        engine.history.document,
+        engine.history.execution,
+    ):
         with pytest.raises(UnknownRunError, match="no run or execution 'nobody'"):
             ask("nobody")
     assert not engine.history.exists("nobody")

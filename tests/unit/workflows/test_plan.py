@@ -87,10 +87,9 @@ def test_order_alone_counts_like_a_dependency_but_hands_nothing_on():
 
 
 def test_a_plan_names_each_definition_once():
-    assert plan(step("a", definition="x"), step("b", definition="x"), step("c", definition="y")).definitions == {
-        "x",
-        "y",
-    }
+    of = plan(step("a", definition="x"), step("b", definition="x"), step("c", definition="y"))
+
+    assert of.definitions == {"x", "y"}
 
 
 def test_a_header_of_the_first_attempt_keeps_nothing():

@@ -297,6 +297,20 @@ def test_a_second_attempt_is_healed_like_a_first_one(world):
     assert sent_steps(world.tick_for(4)) == ["right"]
 
 
+def test_a_run_that_cannot_be_read_keeps_nobody_from_the_others(world, caplog):
+    broken = world.engine.record(plan("x"), run="broken", timeout_seconds=3)
+    silence(world, world.engine.claim(broken, "x"))
+    world.engine.record(plan("a"), run="fine")
+    world.engine.client.delete(world.engine.keys.definition(broken.plan.digest))
+    fresh = World(Engine(client=world.engine.client), world.time)
+
+    sent = fresh.tick_for(9)
+
+    assert set(sent_steps(sent)) == {"a"}
+    assert "run.unreadable run=broken" in caplog.text
+    fresh.engine.app.close()
+
+
 def test_every_one_of_many_runs_has_its_turn(world):
     one = plan("a")
     world.engine.definitions.pin("many", {one.digest: one.text}, 1000)
@@ -342,7 +356,7 @@ def test_the_thread_reconciles_and_survives_an_outage(world):
         with pytest.raises(redis.ConnectionError):
             world.engine.client.ping()
         server.connected = True
-        eventually(lambda: world.engine.published(), "the end of the run to be published")
+        eventually(world.engine.published, "the end of the run to be published")
     finally:
         server.connected = True
         reconciler.stop()

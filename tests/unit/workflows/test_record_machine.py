@@ -63,9 +63,7 @@ class TwoWorkers(RuleBasedStateMachine):
         return all(s == "succeeded" if one.rule == "all_succeeded" else s in FINAL for s in ended)
 
     def take(self, id, worker, *, may_take_over):
-        claim = self.store.claim(
-            self.header, self.header.plan.by_id[id], worker, may_take_over=may_take_over
-        )
+        claim = self.store.claim(self.header, self.header.plan.by_id[id], worker, may_take_over=may_take_over)
         if claim.verdict in {"run", "skip", "cancel", "lost"}:
             assert claim.fence > self.fence, "fences grow"
             self.fence = claim.fence
