@@ -18,7 +18,7 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, connect, connect_bounded
+from cf_workers._redis import Keys, connect, connect_bounded, load_scripts
 from cf_workers.agents.definition import AgentDefinition, Usage
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
@@ -167,10 +167,12 @@ class _Duties:
 
     @classmethod
     def begin(cls) -> _Duties:
-        """Load the SDK and the prices, make the clients and write the liveness key, in this order."""
+        """Load and connect what a first call would wait for, then write the liveness key."""
         found = runtime.current()
         found.provider.warm()
         cost_usd(DEFAULT_MODEL, Usage())  # loads the table of prices
+        load_scripts(found.client)
+        found.launcher.warm()
         found.heartbeat.start()
         reconciler = Reconciler(
             found.client,

@@ -2,7 +2,7 @@
 
 from cf_workers._redis.connect import RedisClient, connect, connect_bounded, describe_url
 from cf_workers._redis.keys import PERMANENT, CacheShardKeys, FlightKeys, GuardKeys, Keys
-from cf_workers._redis.lua import Script
+from cf_workers._redis.lua import Script, load_scripts
 
 __all__ = [
     "PERMANENT",
@@ -15,4 +15,5 @@ __all__ = [
     "connect",
     "connect_bounded",
     "describe_url",
+    "load_scripts",
 ]

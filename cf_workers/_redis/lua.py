@@ -29,6 +29,9 @@ _HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT|USES):[ ]*(.*)$", re.MULTIL
 _AS_THEY_ARE = frozenset({str, int, float, bytes})
 
 
+_ALL: list[Script] = []
+
+
 class Script:
     """One Lua file, called with keys and arguments by name.
 
@@ -45,8 +48,9 @@ class Script:
         self.keys = tuple(header["KEYS"].split())
         self.args = tuple(header["ARGV"].split())
         shared = "".join(_text(package, part) for part in header.get("USES", "").split())
-        self._source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{shared}{text}"
-        self._script = redis.Redis().register_script(self._source)
+        self.source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{shared}{text}"
+        self._script = redis.Redis().register_script(self.source)
+        _ALL.append(self)
 
     def __call__(self, client: Any, keys: Mapping[str, str], args: Mapping[str, Any]) -> Any:
         """Run it on `client` (or queue it on a pipeline).
@@ -79,6 +83,14 @@ class Script:
 
 def _text(package: str, name: str) -> str:
     return resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def load_scripts(client: Any) -> None:
+    """Let the server compile every script that this process knows, so that no first call has to."""
+    with client.pipeline(transaction=False) as pipe:
+        for script in _ALL:
+            pipe.script_load(script.source)
+        pipe.execute()
 
 
 def _table(name: str, source: str, fields: tuple[str, ...]) -> str:

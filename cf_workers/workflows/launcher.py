@@ -30,6 +30,10 @@ class Launcher:
         self._joins = joins
         self._compilers = KeyedCache(self._compile, size=_COMPILERS_CACHED)
 
+    def warm(self) -> None:
+        """Connect, so that the first publication need not wait for it."""
+        self._joins.warm()
+
     def start(self, new: NewRun, definitions: Mapping[str, str]) -> str:
         """Pin what the run needs, size its joins, write its record, publish its roots - in this order.
 
