@@ -19,7 +19,9 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
 from cf_workers._redis import Keys, connect, connect_bounded
-from cf_workers.agents.definition import AgentDefinition
+from cf_workers.agents.definition import AgentDefinition, Usage
+from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.application import Context, default_context
 from cf_workers.cache import Cache, signing_secret
@@ -165,9 +167,10 @@ class _Duties:
 
     @classmethod
     def begin(cls) -> _Duties:
-        """Load the SDK, make the clients and write the liveness key, in this order."""
+        """Load the SDK and the prices, make the clients and write the liveness key, in this order."""
         found = runtime.current()
         found.provider.warm()
+        cost_usd(DEFAULT_MODEL, Usage())  # loads the table of prices
         found.heartbeat.start()
         reconciler = Reconciler(
             found.client,
