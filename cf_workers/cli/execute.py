@@ -164,7 +164,7 @@ def _execute_here(client: Client, planned: Planned, task: str) -> Mapping[str, A
 def _detach(client: Client, agent: str, task: str, options: ExecutionOptions) -> dict[str, Any]:
     from cf_workers.cli.workforce import Workforce
 
-    handle = client.submit(agent, task, **options.model_dump())
+    handle = client.submit(agent, task, **options.model_dump(exclude_defaults=True))
     Workforce(client).warn_if_missing()
     document = {"success": True, "execution_id": handle.id, "agent_name": agent, "status": handle.status()}
     if session().json:
@@ -181,7 +181,7 @@ def _enqueue_and_wait(client: Client, agent: str, task: str, options: ExecutionO
 
     with Workforce(client) as workforce:
         workforce.require()
-        handle = client.submit(agent, task, **options.model_dump())
+        handle = client.submit(agent, task, **options.model_dump(exclude_defaults=True))
         with interruptible(handle.id, workforce, what="execution"):
             follow(client, handle.id, workforce)
             return client.history.execution(handle.id)
