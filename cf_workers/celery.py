@@ -37,6 +37,7 @@ from cf_workers.workflows.record import RunStore
 __all__ = ["app"]
 
 _UNKNOWN = 1
+_NOT_FOUND = "404"
 _AGENTS_CACHED = 512
 
 
@@ -90,12 +91,15 @@ def _about(worker: str) -> Mapping[str, Any]:
 
 
 def queue_length(queue: str) -> int:
-    """Messages waiting in a queue; a number above zero where the broker does not say."""
+    """Messages waiting in a queue; a number above zero where the broker does not say.
+
+    On Redis a queue without messages does not exist.
+    """
     with app.connection_for_read() as connection:
         try:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-        except connection.channel_errors:
-            return _UNKNOWN
+        except connection.channel_errors as error:
+            return 0 if str(getattr(error, "reply_code", None)) == _NOT_FOUND else _UNKNOWN
 
 
 @dataclass(frozen=True)

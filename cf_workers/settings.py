@@ -68,6 +68,7 @@ class RunSettings(_Section):
     retention_seconds: float = Field(7 * 86_400.0, gt=0)
     active_seconds: float = Field(30 * 86_400.0, gt=0)
     patience_seconds: float = Field(5.0, gt=0)
+    reconcile_seconds: float = Field(5.0, gt=0)
 
 
 class Settings(BaseSettings):
@@ -116,7 +117,9 @@ class Settings(BaseSettings):
 
     @property
     def reconciler_policy(self) -> ReconcilerPolicy:
-        return ReconcilerPolicy(patience_seconds=self.runs.patience_seconds)
+        return ReconcilerPolicy(
+            patience_seconds=self.runs.patience_seconds, runs_every_seconds=self.runs.reconcile_seconds
+        )
 
 
 def load_settings(

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 RedisClient: TypeAlias = Any
@@ -16,23 +16,53 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 SOCKET_TIMEOUT_SECONDS = 30.0
 
 
-def connect(url: str, *, max_connections: int = 64) -> RedisClient:
+def connect(
+    url: str,
+    *,
+    max_connections: int = 64,
+    timeout_seconds: float | None = None,
+) -> RedisClient:
     """Return a thread-safe client; nothing is sent before its first command.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
         max_connections: bound of its pool; a caller beyond it waits for a connection.
+        timeout_seconds: for users who would rather go on without an answer: bound of connecting, of sending
+            and of waiting, each, and nothing is tried twice.
+    """
+    patient = timeout_seconds is None
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=timeout_seconds or SOCKET_TIMEOUT_SECONDS,
+        socket_timeout=timeout_seconds or SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=timeout_seconds or CONNECT_TIMEOUT_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=25,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3 if patient else 0),
+        decode_responses=True,
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def connect_bounded(url: str, *, timeout_seconds: float, max_connections: int = 64) -> RedisClient:
+    """Return a thread-safe client that gives up soon, for what can be done without; it does not decode.
+
+    A connection that turns out to be broken is replaced once; a time-out is not followed by another try.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        timeout_seconds: bound on each of: a free connection, connecting, an answer.
     """
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
-        timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
         socket_keepalive=True,
-        health_check_interval=25,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3),
-        decode_responses=True,
+        retry=Retry(NoBackoff(), retries=1, supported_errors=(redis.ConnectionError,)),
+        decode_responses=False,
     )
     return redis.Redis(connection_pool=pool)
 

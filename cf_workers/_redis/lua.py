@@ -7,6 +7,9 @@ A script's header names what it takes, and the loader gives these names to the c
     -- ARGV: members
     -- RETURNS: the number renewed
     -- REPEAT: safe
+
+What several scripts of a room share stands in files of its own, without such a header; a script names them,
+in order, in a further line `-- USES: …`, and they are put before it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import redis
 
 from cf_workers.wire import canonical_json
 
-_HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT):[ ]*(.*)$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT|USES):[ ]*(.*)$", re.MULTILINE)
 
 
 class Script:
@@ -31,14 +34,15 @@ class Script:
     """
 
     def __init__(self, package: str, name: str) -> None:
-        text = resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+        text = _text(package, name)
         header = dict(_HEADER.findall(text))
         if missing := {"KEYS", "ARGV", "RETURNS", "REPEAT"} - header.keys():
             raise ValueError(f"{package}/scripts/{name}.lua: the header lacks {sorted(missing)}")
         self.name = name
         self.keys = tuple(header["KEYS"].split())
         self.args = tuple(header["ARGV"].split())
-        self._source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{text}"
+        shared = "".join(_text(package, part) for part in header.get("USES", "").split())
+        self._source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{shared}{text}"
         self._script = redis.Redis().register_script(self._source)
 
     def __call__(self, client: Any, keys: Mapping[str, str], args: Mapping[str, Any]) -> Any:
@@ -59,6 +63,10 @@ class Script:
             args=[_argument(args[name]) for name in self.args],
             client=client,
         )
+
+
+def _text(package: str, name: str) -> str:
+    return resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _table(name: str, source: str, fields: tuple[str, ...]) -> str:

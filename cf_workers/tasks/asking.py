@@ -100,7 +100,7 @@ def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcom
     return Outcome(
         status="cancelled" if isinstance(error, CancelledError) else "failed",
         attempts=attempts,
-        counts_against_run=not step.allow_failure and not isinstance(error, CancelledError),
+        counts_against_run=not step.allow_failure,
         input_tokens=usage.prompt_tokens if usage else 0,
         output_tokens=usage.output_tokens if usage else 0,
         cost_nanos=int(cost * _NANOS) if cost is not None else (None if usage else 0),

@@ -36,10 +36,12 @@ class Performed:
     Args:
         verdict: of the claim; everything but `run`, `skip`, `cancel` and `lost` means that nothing was done.
         error: why the step failed, if it did.
+        revoked: the task was revoked while it ran; Celery has told everybody.
     """
 
     verdict: Verdict
     error: CfWorkersError | None = None
+    revoked: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
 
     Raises:
         Retry: the attempt failed and the next one has been published.
-        Ignore: the task was revoked.
+        Ignore: another worker has taken the step over.
         Reject: the worker is stopping at once; the message goes back.
     """
     heartbeat = runtime.heartbeat
@@ -86,9 +88,7 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
         log.warning("commit.superseded run=%s step=%s fence=%d", header.run, step.id, claim.fence)
         return Performed("held")
     _after(runtime, header, step, committed)
-    if revocation.reason is Reason.REVOKED:
-        raise Ignore("revoked")
-    return Performed(claim.verdict, error)
+    return Performed(claim.verdict, error, revoked=revocation.reason is Reason.REVOKED)
 
 
 def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersError | None]:

@@ -57,10 +57,11 @@ class History:
         Raises:
             UnknownRunError: there is no such run.
         """
-        status = self._client.hget(self._keys.run(run).run, "status")
-        if status is None:
+        names = ("status", "running", "parked")
+        record = dict(zip(names, self._client.hmget(self._keys.run(run).run, list(names)), strict=True))
+        if record["status"] is None:
             raise unknown_run(run)
-        return str(status)
+        return _status(record)
 
     def plan(self, run: str) -> Plan:
         """What the run executes.
@@ -95,7 +96,7 @@ class History:
         if not record:
             raise unknown_run(run)
         steps = {
-            step.id: _step_document(
+            step.id: step_document(
                 step,
                 json.loads(states.get(step.id, "{}")),
                 json.loads(results.get(step.id, "{}")),
@@ -144,9 +145,9 @@ class History:
         return [_event(run, key, fields) for _, entries in _streams(found) for key, fields in entries]
 
     def last_event(self, run: str) -> str:
-        """The id of the newest event; one before all events if there are none."""
-        newest = cast(Any, self._client.xrevrange(self._keys.run(run).events, count=1))
-        return str(newest[0][0]) if newest else "0-0"
+        """The place of the newest event, to wait for what comes after it."""
+        found = self._client.xrevrange(self._keys.run(run).events, count=1)
+        return str(found[0][0]) if found else "0-0"
 
     def follow(self, run: str, *, wait_seconds: float = 2.0) -> Iterator[RunEvent | None]:
         """Everything that happens until the run has ended; `None` whenever nothing did for a while.
@@ -201,9 +202,20 @@ def _event(run: str, key: str, fields: dict[str, str]) -> RunEvent:
     return RunEvent(key, data.pop("type"), run, float(data.pop("at")), data.pop("step", None), data)
 
 
-def _step_document(
-    step: PlannedStep, state: dict[str, Any], result: dict[str, Any], output: str | None, *, run_ended: bool
+def step_document(
+    step: PlannedStep,
+    state: Mapping[str, Any],
+    result: Mapping[str, Any],
+    output: str | None,
+    *,
+    run_ended: bool,
 ) -> dict[str, Any]:
+    """The document of one step.
+
+    Args:
+        state: as the record keeps it: status, times, attempts.
+        result: the outcome's; empty for a step that has not ended.
+    """
     status = state.get("s", "waiting")
     if run_ended and status not in _ENDED:  # it never began, or waited for its next attempt
         status = "cancelled"
@@ -229,7 +241,7 @@ def _run_document(
     run: str, record: Mapping[str, str], steps: dict[str, dict[str, Any]], order: list[str]
 ) -> dict[str, Any]:
     started, finished = _seconds(record.get("started_at")), _seconds(record.get("finished_at"))
-    status = record["status"]
+    status = _status(record)
     return {
         "success": status == "succeeded",
         "run_id": run,
@@ -289,6 +301,14 @@ def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict
             "error": result["error"],
         },
     }
+
+
+def _status(record: Mapping[str, Any]) -> str:
+    """The status as it is told: a run that only waits to be let in is parked."""
+    waits = int(record.get("parked") or 0) > 0 and int(record.get("running") or 0) == 0
+    if record["status"] == "running" and waits:
+        return "parked"
+    return str(record["status"])
 
 
 def _cost_usd(record: Mapping[str, str]) -> float | None:

@@ -60,10 +60,13 @@ class Launcher:
 
     def record(self, new: NewRun, definitions: Mapping[str, str]) -> str:
         """The first half of `start`, for an execution whose message the caller publishes itself."""
-        self._definitions.pin(
-            new.run, {**definitions, new.plan.digest: new.plan.text}, self._store.policy.active_seconds
-        )
-        return self._store.start(new)
+        policy = self._store.policy
+        pinned = {**definitions, new.plan.digest: new.plan.text}
+        self._definitions.pin(new.run, pinned, policy.active_seconds)
+        run = self._store.start(new)
+        if run != new.run:
+            self._definitions.unpin(new.run, pinned, policy.retention_seconds)
+        return run
 
     def restart(self, run: str) -> int:
         """Run again what did not succeed; returns the number of the new attempt.

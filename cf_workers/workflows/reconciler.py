@@ -41,6 +41,7 @@ class ReconcilerPolicy:
         patience_seconds: how long something ready may lie untouched while its queue is empty.
         busy_patience_seconds: the same while its queue is not empty; doubled after each time.
         resend_seconds: how long a publication of ours is given before it is repeated.
+        unpark_per_tick: how many parked steps are published at once, so that they do not come as a stampede.
     """
 
     tick_seconds: float = 1.0
@@ -48,6 +49,7 @@ class ReconcilerPolicy:
     patience_seconds: float = 5.0
     busy_patience_seconds: float = 60.0
     resend_seconds: float = 10.0
+    unpark_per_tick: int = 500
 
 
 class Reconciler:
@@ -96,6 +98,7 @@ class Reconciler:
         if self._heartbeat.may_take_over:
             self._dead_claims(now)
         self._overdue(now)
+        self._parked(now)
         self._deadlines(now)
         if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
             self._runs_at = self._clock()
@@ -131,6 +134,16 @@ class Reconciler:
             run, step = member.split("\t")
             if not self._resend(run, step, now):
                 self._client.zrem(self._keys.due, member)
+
+    def _parked(self, now: float) -> None:
+        """What was parked has no message: it is published when it is due, oldest first, so many a tick."""
+        for member in self._range(self._keys.parked, now)[: self.policy.unpark_per_tick]:
+            run, step = member.split("\t")
+            self._sent.pop((run, step), None)
+            if self._resend(run, step, now):
+                self._client.zadd(self._keys.parked, {member: now + self.policy.resend_seconds}, xx=True)
+            else:
+                self._client.zrem(self._keys.parked, member)
 
     def _deadlines(self, now: float) -> None:
         for run in self._range(self._keys.active, now):

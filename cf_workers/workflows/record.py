@@ -192,6 +192,7 @@ class RunStore:
                 "events": keys.events,
                 "claims": self._keys.claims,
                 "due": self._keys.due,
+                "parked": self._keys.parked,
                 "counters": self._keys.counters,
                 "outputs": keys.outputs,
             },
@@ -256,7 +257,37 @@ class RunStore:
     def defer(
         self, claim: Claim, *, attempts: int, countdown: float, reason: str, lost_calls: int = 0
     ) -> bool:
-        """Give a claim back until `countdown` seconds from now; false when the fence is stale."""
+        """Give a claim back until `countdown` seconds from now, when the message sent meanwhile is due.
+
+        Returns:
+            False when the fence is stale.
+        """
+        return self._give_back(
+            claim, "retrying", attempts=attempts, countdown=countdown, reason=reason, lost_calls=lost_calls
+        )
+
+    def park(self, claim: Claim, *, countdown: float, reason: str) -> bool:
+        """Give a claim back before its call was made; it costs neither an attempt, nor a slot, nor a message.
+
+        The reconciler publishes the step when `countdown` seconds have passed.
+
+        Returns:
+            False when the fence is stale.
+        """
+        return self._give_back(
+            claim, "parked", attempts=claim.attempts, countdown=countdown, reason=reason, lost_calls=0
+        )
+
+    def _give_back(
+        self,
+        claim: Claim,
+        state: Literal["retrying", "parked"],
+        *,
+        attempts: int,
+        countdown: float,
+        reason: str,
+        lost_calls: int,
+    ) -> bool:
         keys = self._keys.run(claim.run)
         return bool(
             _DEFER(
@@ -266,7 +297,7 @@ class RunStore:
                     "steps": keys.steps,
                     "events": keys.events,
                     "claims": self._keys.claims,
-                    "due": self._keys.due,
+                    "waiting": self._keys.parked if state == "parked" else self._keys.due,
                     "counters": self._keys.counters,
                 },
                 {
@@ -274,6 +305,7 @@ class RunStore:
                     "step": claim.step,
                     "fence": claim.fence,
                     "attempts": attempts,
+                    "state": state,
                     "countdown": countdown,
                     "reason": reason,
                     "lost": lost_calls,

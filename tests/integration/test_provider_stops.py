@@ -14,6 +14,7 @@ import pytest
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentDefinition
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
+from cf_workers.agents.reply import usage_of
 from cf_workers.errors import (
     CallTimeoutError,
     CancelledError,
@@ -261,6 +262,25 @@ def test_cancelling_after_the_reply_harms_no_later_call_on_the_same_connection()
             token.cancel()
         provider.close()
 
+        assert raw.connections == 1
+
+
+def test_a_call_cancelled_after_its_last_byte_returns_its_reply_and_leaves_the_connection_alone(monkeypatch):
+    """The connection is back in the pool by then, and may be another call's."""
+    token = CancelToken()
+
+    def cancelling_usage_of(body):
+        token.cancel("a moment too late")
+        return usage_of(body)
+
+    monkeypatch.setattr("cf_workers.agents.provider.usage_of", cancelling_usage_of)
+    with RawApi(several) as raw:
+        provider = provider_at(raw.url)
+        first = provider.ask(call(), token)
+        second = provider.ask(call())
+        provider.close()
+
+        assert (first.output, second.output) == ("hello", "hello")
         assert raw.connections == 1
 
 

@@ -37,5 +37,5 @@ end
 local left = redis.call('HINCRBY', K.run, 'left', -1)
 local running = redis.call('HINCRBY', K.run, 'running', -1)
 redis.call('XADD', K.events, '*', 'type', 'step.' .. A.status, 'at', at, 'step', A.step, 'attempts', A.attempts,
-    'input_tokens', A.input_tokens, 'output_tokens', A.output_tokens)
+    'input_tokens', A.input_tokens, 'output_tokens', A.output_tokens, 'cost_nanos', A.cost_nanos)
 return {1, left, running, redis.call('HGET', K.run, 'stopping')}

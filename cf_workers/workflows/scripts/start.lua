@@ -1,4 +1,5 @@
--- Creates a run record, unless its idempotency key is taken already; `forgotten` is a run that no longer counts.
+-- Creates a run record, unless its idempotency key is taken already - by another run than `forgotten`, whose
+-- record is no longer kept.
 -- KEYS: run events runs active idempotency
 -- ARGV: id record deadline ttl idempotent forgotten
 -- RETURNS: the id of the run that now stands for this request

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -30,6 +31,9 @@ class Remote:
 
     def retry(self, run):
         self.asked.append(("retry", run))
+
+    def reaching(self):
+        return nullcontext()
 
 
 class Scripted(History):
@@ -184,7 +188,7 @@ def test_a_handle_can_be_awaited(engine, started):
         return await RunHandle(Remote(), waiting, "r1")
 
     assert asyncio.run(main()).status == "succeeded"
-    assert waiting.looks == 3
+    assert waiting.looks >= 3
 
 
 def test_awaiting_blocks_nobody_else(engine, started):

@@ -4,7 +4,8 @@ import pytest
 
 from cf_workers.errors import InputError
 from cf_workers.tasks import run_agent
-from cf_workers.tasks.agent import _argsrepr, read_arguments
+from cf_workers.tasks.agent import read_arguments
+from cf_workers.tasks.request import identify
 
 RESULT = {"agent_name": "researcher", "output": "found it", "success": True}
 OTHER = {"agent_name": "critic", "output": "hm"}
@@ -56,7 +57,7 @@ def test_too_few_too_many_or_other_arguments_are_refused(args):
     ],
 )
 def test_only_the_agent_is_shown_of_the_arguments(args, shown):
-    assert _argsrepr(args) == shown
+    assert identify(args) == shown
 
 
 def test_the_prompt_is_neither_in_the_events_nor_in_the_logs(engine):
