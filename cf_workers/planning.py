@@ -33,6 +33,7 @@ class ExecutionOptions(Payload):
     timeout_seconds: float | None = Field(None, gt=0)
     max_retries: int | None = Field(None, ge=0)
     cacheable: bool | None = None
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class WorkflowOptions:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
         lane: the queue of steps that name none.
+        fail_fast: steps fail where they would have to wait for admission: breaker, limits.
     """
 
     sequential: bool = False
     pass_output: bool = True
     lane: Lane = "interactive"
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def plan_execution(
     """
     chosen = options or ExecutionOptions()
     definition = project.agent(agent)
-    step = StepSpec(id=agent, agent=agent, **chosen.model_dump())
+    step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast"}))
     planned = _plan_step(step, definition, project, settings)
     return _planned(agent, [planned], {agent: definition})
 
@@ -214,8 +217,13 @@ def _plan_step(
         dependencies=step.dependencies,
         rule=step.rule,
         allow_failure=step.allow_failure,
-        cacheable=_first(step.cacheable, definition.cacheable, None),
+        cacheable=_first(step.cacheable, definition.cacheable, _excluded(step.agent, project)),
     )
+
+
+def _excluded(agent: str, project: Project) -> bool | None:
+    """False for an agent whose answers the project never keeps, wherever the worker runs."""
+    return False if agent in project.cache.exclude_agents or not project.cache.enabled else None
 
 
 def _one_after_the_other(workflow: str, steps: list[PlannedStep]) -> list[PlannedStep]:

@@ -72,7 +72,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
     processes = request.config.stash[SHARED_PROCESSES] = Processes(home)
     with ValkeyServer(port=None) as server, running_simulator() as simulator:
         stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes)
-        stack.worker(cwd=house.root)
+        stack.celery("worker", "-l", "INFO", cwd=house.root)
         yield stack
         stack.close()
         processes.end_all()
@@ -90,13 +90,22 @@ def stack(shared_stack: Stack, request: pytest.FixtureRequest) -> Iterator[Stack
 
 
 @pytest.fixture
+def house(shared_stack: Stack) -> Iterator[ProjectFolder]:
+    """The shared worker's own project, which a test may change; it is put back afterwards."""
+    folder = ProjectFolder(shared_stack.processes.home)
+    yield _furnished(folder)
+    _furnished(folder)
+
+
+@pytest.fixture
 def own_stack(valkey: Store, processes: Processes) -> Iterator[Stack]:
     """A server's empty database and a simulated provider; the test starts its workers itself."""
     with running_simulator() as simulator:
         stack = Stack(valkey, simulator, processes)
         yield stack
         stack.close()
-        processes.end_all()
+        for child in processes:
+            child.kill()  # a worker takes two seconds to end by itself
 
 
 @pytest.fixture

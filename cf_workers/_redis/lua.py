@@ -20,10 +20,13 @@ from importlib import resources
 from typing import Any
 
 import redis
+from redis.client import Pipeline
 
 from cf_workers.wire import canonical_json
 
 _HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT|USES):[ ]*(.*)$", re.MULTILINE)
+
+_AS_THEY_ARE = frozenset({str, int, float, bytes})
 
 
 class Script:
@@ -56,13 +59,22 @@ class Script:
         Raises:
             TypeError: names are missing or unknown.
         """
-        if set(keys) != set(self.keys) or set(args) != set(self.args):
-            raise TypeError(f"{self.name}.lua takes KEYS {self.keys} and ARGV {self.args}")
-        return self._script(
-            keys=[keys[name] for name in self.keys],
-            args=[_argument(args[name]) for name in self.args],
-            client=client,
-        )
+        try:
+            named = [keys[name] for name in self.keys]
+            given = [_argument(args[name]) for name in self.args]
+        except KeyError:
+            raise self._misuse() from None
+        if len(keys) != len(named) or len(args) != len(given):
+            raise self._misuse()
+        if isinstance(client, Pipeline):
+            return self._script(keys=named, args=given, client=client)
+        try:
+            return client.execute_command("EVALSHA", self._script.sha, len(named), *named, *given)
+        except redis.exceptions.NoScriptError:
+            return self._script(keys=named, args=given, client=client)
+
+    def _misuse(self) -> TypeError:
+        return TypeError(f"{self.name}.lua takes KEYS {self.keys} and ARGV {self.args}")
 
 
 def _text(package: str, name: str) -> str:
@@ -74,7 +86,9 @@ def _table(name: str, source: str, fields: tuple[str, ...]) -> str:
     return f"local {name}={{{entries}}}"
 
 
-def _argument(value: Any) -> str | int | float | bytes:
+def _argument(value: Any) -> Any:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -4,12 +4,12 @@ This room stands alone: it keeps opaque JSON documents under fingerprints, and k
 workflows.
 """
 
-from cf_workers.cache.cache import Cache, Hit, Miss
+from cf_workers.cache.cache import Cache, Miss
 from cf_workers.cache.fingerprint import fingerprint
 from cf_workers.cache.policy import CachePolicy, cacheable_reply
 from cf_workers.cache.secret import SecretSource, signing_secret
 from cf_workers.cache.single_flight import Alone, Failed, Follow, Lead, Ready, Standing
-from cf_workers.cache.store import CacheStats, Inspection
+from cf_workers.cache.store import CacheStats, Hit, Inspection
 
 __all__ = [
     "Alone",

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import redis
 
@@ -21,30 +22,15 @@ from cf_workers.cache.fingerprint import DIGEST_LENGTH
 from cf_workers.cache.policy import CachePolicy
 from cf_workers.cache.secret import SecretSource
 from cf_workers.cache.single_flight import Alone, Follow, Lead, Renewal, SingleFlight, Standing
-from cf_workers.cache.store import CacheStats, Inspection, Store
+from cf_workers.cache.store import CacheStats, Hit, Inspection, Store
 from cf_workers.clock import Clock
 from cf_workers.errors import InputError, ServerUnreachableError
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An answer that has been paid for already.
-
-    Args:
-        age_seconds: since it was stored.
-        stale: past its time to live, given because stale answers were asked for.
-        saved_nanos: what it cost then, in billionths of a dollar, and does not cost now; `None`: unknown.
-    """
-
-    document: Any
-    age_seconds: float
-    stale: bool = False
-    saved_nanos: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +38,9 @@ class Miss:
     """There is no answer: none that can be given, or nobody could say (`unavailable`)."""
 
     reason: Literal["absent", "unavailable", "disabled"] = "absent"
+
+
+_ABSENT, _UNAVAILABLE, _DISABLED = Miss("absent"), Miss("unavailable"), Miss("disabled")
 
 
 class Cache:
@@ -89,14 +78,8 @@ class Cache:
                 made.
         """
         if not self.policy.enabled:
-            return Miss("disabled")
-        unavailable = Miss("unavailable")
-        found = self._guarded(lambda: self.store_of_entries.get(key, allow_stale=allow_stale), unavailable)
-        if found is None:
-            return Miss()
-        if isinstance(found, Miss):
-            return found
-        return Hit(found.document, found.age_seconds, found.stale, found.cost_nanos)
+            return _DISABLED
+        return self._guarded(self.store_of_entries.get, _UNAVAILABLE, key, allow_stale) or _ABSENT
 
     def store(self, key: str, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None) -> bool:
         """Keep an answer; whether it was kept.
@@ -113,12 +96,8 @@ class Cache:
             return False
         with self._lock:
             failures, self._unreported = self._unreported, 0
-        kept = self._guarded(
-            lambda: self.store_of_entries.put(
-                key, document, tags=tags, cost_nanos=cost_nanos, failures=failures
-            ),
-            None,
-        )
+        put = partial(self.store_of_entries.put, tags=tags, cost_nanos=cost_nanos, failures=failures)
+        kept = self._guarded(put, None, key, document)
         if kept is None:
             with self._lock:
                 self._unreported += failures
@@ -141,27 +120,27 @@ class Cache:
 
     def waits(self, follow: Follow) -> bool:
         """Whether the caller, parked by now, will be woken; if not, it should ask again at once."""
-        return self._guarded(lambda: self.flights.waits(follow), True)
+        return self._guarded(self.flights.waits, True, follow)
 
     def leave(self, key: str, waiter: str) -> None:
         """Take a waiter off the list that does not want the answer any more."""
-        self._guarded(lambda: self.flights.leave(key, waiter), None)
+        self._guarded(self.flights.leave, None, key, waiter)
 
     def complete(self, lead: Lead) -> list[str]:
         """The answer is stored; returns the waiters to wake."""
-        return self._guarded(lambda: self.flights.complete(lead), [])
+        return self._guarded(self.flights.complete, [], lead)
 
     def abandon(self, lead: Lead) -> list[str]:
         """Only this leader failed; returns the waiter to wake, which leads next."""
-        return self._guarded(lambda: self.flights.abandon(lead), [])
+        return self._guarded(self.flights.abandon, [], lead)
 
     def disperse(self, lead: Lead) -> list[str]:
         """The answer cannot be shared; returns the waiters to wake, each of which calls for itself."""
-        return self._guarded(lambda: self.flights.disperse(lead), [])
+        return self._guarded(self.flights.disperse, [], lead)
 
     def fail(self, lead: Lead, failure: Mapping[str, Any]) -> list[str]:
         """Any such call would fail; returns the waiters to wake, each of which is told `failure`."""
-        return self._guarded(lambda: self.flights.fail(lead, failure), [])
+        return self._guarded(self.flights.fail, [], lead, failure)
 
     def stats(self) -> CacheStats:
         """The whole fleet's numbers.
@@ -216,11 +195,11 @@ class Cache:
             )
         return _asked(lambda: self.store_of_entries.inspect(key, content=content))
 
-    def _guarded(self, operate: Callable[[], T], otherwise: U) -> T | U:
+    def _guarded(self, operate: Callable[P, T], otherwise: U, *args: P.args, **kwargs: P.kwargs) -> T | U:
         if not self._cooldown.over:
             return otherwise
         try:
-            result = operate()
+            result = operate(*args, **kwargs)
         except redis.RedisError as error:
             self._cooldown.failed()
             with self._lock:

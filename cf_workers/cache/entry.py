@@ -1,10 +1,10 @@
 r"""What stands in an entry, and how do we know that nobody changed it?
 
-An entry is one string of bytes: a head with its times, what the answer cost and its tags, a signature, the
-document. The signature covers the key, the head and the document as stored, so an entry that was changed
-anywhere, or copied to another key, is none.
+An entry is one string of bytes: a head with its times, what the answer cost and its tags; the document; a
+signature of 32 bytes. The signature covers the key, the head and the document as stored, so an entry that was
+changed anywhere, or copied to another key, is none.
 
-    1 CREATED FRESH KEEP COST ENCODING TAGS \n SIGNATURE \n BODY
+    1 CREATED FRESH KEEP COST ENCODING TAGS \n DOCUMENT SIGNATURE
 
 Times are Unix milliseconds; the Lua scripts read them and the cost. The cost is in billionths of a dollar, or
 `-` when the price is unknown.
@@ -12,20 +12,20 @@ Times are Unix milliseconds; the Lua scripts read them and the cost. The cost is
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cf_workers.wire import canonical_json
 
-FORMAT = "1"
-UNKNOWN_COST = "-"
+FORMAT = b"1"
+UNKNOWN_COST = b"-"
 MAX_COST_NANOS = 10**15 - 1
-_PLAIN, _ZLIB = "json", "zlib"
+_PLAIN, _ZLIB = b"json", b"zlib"
+_SIGNATURE_BYTES = 32
 _LEVEL = 6
 
 
@@ -56,13 +56,20 @@ class Head:
         return json.dumps(dict(self.tags), sort_keys=True, separators=(",", ":"))
 
 
-@dataclass(frozen=True)
-class Opened:
-    """An entry whose signature is right."""
+class Opened(NamedTuple):
+    """An entry whose signature is right; see `Head`."""
 
-    head: Head
+    created_ms: int
+    fresh_ms: int
+    keep_ms: int
+    cost_nanos: int | None
+    tags_text: bytes
     document: Any
     document_bytes: int
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(json.loads(self.tags_text))
 
 
 def encode(document: Any) -> bytes:
@@ -81,19 +88,11 @@ def seal(key: str, head: Head, document: bytes, secret: bytes, *, compress_above
         compress_above: documents longer than so many bytes are compressed.
     """
     packed = len(document) > compress_above
-    cost = UNKNOWN_COST if head.cost_nanos is None else str(head.cost_nanos)
-    fields = (
-        FORMAT,
-        head.created_ms,
-        head.fresh_ms,
-        head.keep_ms,
-        cost,
-        _ZLIB if packed else _PLAIN,
-        head.tags_text,
-    )
-    first = " ".join(str(field) for field in fields).encode("ascii")
-    body = zlib.compress(document, _LEVEL) if packed else document
-    return b"\n".join((first, _sign(key, first, body, secret), body))
+    cost = UNKNOWN_COST if head.cost_nanos is None else b"%d" % head.cost_nanos
+    times = (b"%d" % time for time in (head.created_ms, head.fresh_ms, head.keep_ms))
+    first = b" ".join((FORMAT, *times, cost, _ZLIB if packed else _PLAIN, head.tags_text.encode("ascii")))
+    unsigned = first + b"\n" + (zlib.compress(document, _LEVEL) if packed else document)
+    return unsigned + _sign(key, unsigned, secret)
 
 
 def unseal(key: str, entry: bytes, secret: bytes, *, max_bytes: int) -> Opened:
@@ -105,30 +104,32 @@ def unseal(key: str, entry: bytes, secret: bytes, *, max_bytes: int) -> Opened:
     Raises:
         TamperedError: it is not what was stored under this key.
     """
-    pieces = entry.split(b"\n", 2)
-    if len(pieces) != 3:  # noqa: PLR2004
-        raise TamperedError("no entry")
-    first, signature, body = pieces
-    if not hmac.compare_digest(signature, _sign(key, first, body, secret)):
+    unsigned = entry[:-_SIGNATURE_BYTES]
+    if not hmac.compare_digest(entry[-_SIGNATURE_BYTES:], _sign(key, unsigned, secret)):
         raise TamperedError("wrong signature")
     # Signed: from here on the content is ours, of this format or of another release's.
     try:
-        fields = first.decode("ascii").split(" ", 6)
-        if fields[0] != FORMAT:
+        first, body = unsigned.split(b"\n", 1)
+        format_, created, fresh, keep, cost, encoding, tags = first.split(b" ", 6)
+        if format_ != FORMAT:
             raise TamperedError("another format")
-        _, created, fresh, keep, cost, encoding, tags = fields
         document = _unpack(body, max_bytes) if encoding == _ZLIB else body
-        head = Head(
-            int(created), int(fresh), int(keep), None if cost == UNKNOWN_COST else int(cost), json.loads(tags)
+        return Opened(
+            int(created),
+            int(fresh),
+            int(keep),
+            None if cost == UNKNOWN_COST else int(cost),
+            tags,
+            json.loads(document.decode("utf-8", "surrogatepass")),
+            len(document),
         )
-        return Opened(head, json.loads(document.decode("utf-8", "surrogatepass")), len(document))
     except (ValueError, RecursionError, zlib.error) as error:
         raise TamperedError("unreadable") from error
 
 
-def _sign(key: str, first: bytes, body: bytes, secret: bytes) -> bytes:
-    # Neither a digest nor a head contains a line end, so the three cannot be cut differently.
-    return hmac.digest(secret, b"\n".join((key.encode("ascii"), first, body)), hashlib.sha256).hex().encode()
+def _sign(key: str, unsigned: bytes, secret: bytes) -> bytes:
+    # All keys have the same length, so key and entry cannot be cut differently.
+    return hmac.digest(secret, key.encode("ascii") + unsigned, "sha256")
 
 
 def _unpack(body: bytes, max_bytes: int) -> bytes:

@@ -35,7 +35,7 @@ class CachePolicy:
     stale_seconds: float = 24 * 3600.0
     max_bytes: int = 100 * MEBIBYTE
     shards: int = 1
-    compress_above_bytes: int = 1024
+    compress_above_bytes: int = 4096
     max_document_bytes: int = 16 * MEBIBYTE
     timeout_seconds: float = 0.25
     cooldown_seconds: float = 1.0

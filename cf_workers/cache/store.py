@@ -28,10 +28,13 @@ from cf_workers.clock import Clock
 
 _READ = Script(__package__, "read")
 _PUT = Script(__package__, "put")
-_DISCARD = Script(__package__, "discard")
+_DROP = Script(__package__, "drop")
 _EXPIRE = Script(__package__, "expire")
 _CLEAR = Script(__package__, "clear")
 _INVALIDATE = Script(__package__, "invalidate")
+
+_NO_GOOD = {b"over": "expired", b"broken": "integrity_failures", b"leftover": "integrity_failures"}
+"""What counts an entry that reading found to be none."""
 
 _SWEPT_PER_PUT = 20
 _BATCH = 500
@@ -40,20 +43,19 @@ _LINGER_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
-class Found:
-    """An answer from the store.
+class Hit:
+    """An answer that has been paid for already.
 
     Args:
         age_seconds: since it was stored.
         stale: past its time to live, given because stale answers were asked for.
-        cost_nanos: what it cost when it was paid for; `None`: unknown.
+        saved_nanos: what it cost then, in billionths of a dollar, and does not cost now; `None`: unknown.
     """
 
     document: Any
     age_seconds: float
-    stale: bool
-    cost_nanos: int | None
-    tags: Mapping[str, str]
+    stale: bool = False
+    saved_nanos: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,14 @@ class Store:
         self._clock = clock
         self.policy = policy or CachePolicy()
         self._shards = [keys.cache_shard(number) for number in range(self.policy.shards)]
-        self._lifetimes = {"ttl_ms": _ms(self.policy.ttl_seconds), "stale_ms": _ms(self.policy.stale_seconds)}
+        self._read_keys = [
+            {"entries": shard.entries, "lru": shard.lru, "counters": shard.counters} for shard in self._shards
+        ]
+        self._ttl_ms = _ms(self.policy.ttl_seconds)
+        self._stale_ms = _ms(self.policy.stale_seconds)
 
-    def get(self, key: str, *, allow_stale: bool = False) -> Found | None:
-        """The answer under a fingerprint; one round trip, and it counts as used.
+    def get(self, key: str, allow_stale: bool = False) -> Hit | None:
+        """The answer under a fingerprint; one round trip for a hit, and it counts as used.
 
         Args:
             allow_stale: give one past its time to live as well. This is for a second look after a miss: what
@@ -156,26 +162,26 @@ class Store:
         """
         secret = self._secret.get()
         shard = self._shard(key)
-        args = {"digest": key, "now": self._given_ms(), "allow_stale": allow_stale, **self._lifetimes}
-        verdict, now, *rest = _READ(self._client, shard, args)
-        if not rest:
+        args = {
+            "digest": key,
+            "ttl_ms": self._ttl_ms,
+            "stale_ms": self._stale_ms if allow_stale else "",
+            "now": self._given_ms(),
+        }
+        found = _READ(self._client, self._read_keys[shard], args)
+        if len(found) == 1:
             return None
-        cost, entry = rest
+        now, entry = found[0], found[1]
+        verdict = found[2] if len(found) > 2 else b""  # noqa: PLR2004
+        if verdict in _NO_GOOD:
+            self._drop(key, entry, _NO_GOOD[verdict])
+            return None
         opened = self._open(key, entry, secret)
         if opened is None:
-            _DISCARD(
-                self._client,
-                shard,
-                {"digest": key, "entry": entry, "verdict": verdict, "cost": cost},
-            )
+            self._drop(key, entry, "integrity_failures", given=verdict or b"fresh")
             return None
-        return Found(
-            document=opened.document,
-            age_seconds=max(0.0, (now - opened.head.created_ms) / 1000),
-            stale=verdict == b"stale",
-            cost_nanos=opened.head.cost_nanos,
-            tags=opened.head.tags,
-        )
+        age = (now - opened.created_ms) / 1000
+        return Hit(opened.document, max(0.0, age), verdict == b"stale", opened.cost_nanos)
 
     def put(
         self, key: str, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None, failures: int = 0
@@ -200,13 +206,13 @@ class Store:
         policy = self.policy
         encoded = encode(document)
         now = self._now_ms()
-        fresh = now + _ms(policy.ttl_seconds)
-        head = Head(now, fresh, fresh + _ms(policy.stale_seconds), cost_nanos, dict(tags))
+        fresh = now + self._ttl_ms
+        head = Head(now, fresh, fresh + self._stale_ms, cost_nanos, dict(tags))
         entry = seal(key, head, encoded, self._secret.get(), compress_above=policy.compress_above_bytes)
         fits = len(encoded) <= policy.max_document_bytes
         stored, _ = _PUT(
             self._client,
-            self._shard(key),
+            vars(self._shards[self._shard(key)]),
             {
                 "digest": key,
                 "entry": entry,
@@ -238,6 +244,9 @@ class Store:
             totals["bytes"] += int(stored or 0)
             for name, count in counters.items():
                 totals[name.decode()] = totals.get(name.decode(), 0) + int(count)
+        # Reading counts once only: every use and every store moves an entry to the end of the order of use.
+        others = ("stores", "stale_hits", "broken_hits")
+        totals["hits"] = totals.get("accesses", 0) - sum(totals.get(name, 0) for name in others)
         known = {name: count for name, count in totals.items() if name in CacheStats.__dataclass_fields__}
         return replace(CacheStats(max_bytes=self.policy.max_bytes), **known)
 
@@ -275,26 +284,30 @@ class Store:
         Args:
             content: show the answer as well.
         """
-        entry = self._client.hget(self._shard(key)["entries"], key)
+        entry = self._client.hget(self._shards[self._shard(key)].entries, key)
         if entry is None:
             return None
         opened = self._open(key, entry, self._secret.get())
         if opened is None:
             return None
-        head, now = opened.head, self._now_ms()
+        now = self._now_ms()
         return Inspection(
             key=key,
-            created_at=head.created_ms / 1000,
-            fresh_until=head.fresh_ms / 1000,
-            kept_until=head.keep_ms / 1000,
-            age_seconds=max(0.0, (now - head.created_ms) / 1000),
-            stale=now >= min(head.fresh_ms, head.created_ms + self._lifetimes["ttl_ms"]),
-            cost_nanos=head.cost_nanos,
-            tags=head.tags,
+            created_at=opened.created_ms / 1000,
+            fresh_until=opened.fresh_ms / 1000,
+            kept_until=opened.keep_ms / 1000,
+            age_seconds=max(0.0, (now - opened.created_ms) / 1000),
+            stale=now >= min(opened.fresh_ms, opened.created_ms + self._ttl_ms),
+            cost_nanos=opened.cost_nanos,
+            tags=opened.tags,
             bytes=len(entry),
             document_bytes=opened.document_bytes,
             document=opened.document if content else None,
         )
+
+    def _drop(self, key: str, entry: bytes, counter: str, given: bytes = b"") -> None:
+        args = {"digest": key, "entry": entry, "counter": counter, "given": given}
+        _DROP(self._client, vars(self._shards[self._shard(key)]), args)
 
     def _open(self, key: str, entry: bytes, secret: bytes) -> Opened | None:
         try:
@@ -316,8 +329,8 @@ class Store:
             if cursor == b"0":
                 return
 
-    def _shard(self, key: str) -> dict[str, str]:
-        return vars(self._shards[shard_of(key, len(self._shards))])
+    def _shard(self, key: str) -> int:
+        return shard_of(key, len(self._shards))
 
     def _given_ms(self) -> int | None:
         return None if self._clock is None else _ms(self._clock.now())

@@ -57,7 +57,8 @@ def stage(*, real: bool, say: Say) -> Iterator[Client]:
         client = stack.enter_context(Client(PROJECT, redis_url=url))
         say("starting a worker: celery -A cf_workers worker")
         log = folder / "worker.log"
-        worker = Companion("celery", "-A", "cf_workers", "worker", log=log, environ={**os.environ, **environ})
+        command = ("-A", "cf_workers", "worker", "--loglevel", "INFO")
+        worker = Companion("celery", *command, log=log, environ={**os.environ, **environ})
         stack.callback(worker.stop, patience=2.0)
         if not _within(READY_WITHIN, lambda: READY in log.read_text(errors="replace"), worker):
             raise NoWorkerError("the demo's worker did not start", {"hint": _last_line(log)})

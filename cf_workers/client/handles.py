@@ -97,6 +97,9 @@ class Handle(ABC, Generic[R]):
     def result(self, timeout: float | None = None) -> R:
         """Wait, then return what came of it; see `wait`."""
         self.wait(timeout)
+        return self._reached_result()
+
+    def _reached_result(self) -> R:
         with self._client.reaching():
             return self._result()
 
@@ -117,7 +120,7 @@ class Handle(ABC, Generic[R]):
         while not await asyncio.to_thread(self.done):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, longest)
-        return await asyncio.to_thread(self.result, 0)
+        return await asyncio.to_thread(self._reached_result)
 
     @abstractmethod
     def _result(self) -> R: ...

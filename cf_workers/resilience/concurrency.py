@@ -16,12 +16,12 @@ class WindowPolicy:
 
     Args:
         cap: calls in flight at most, fleet-wide; `None` leaves it open until the provider objects.
-        least: no cut goes below it.
+        least: no cut goes below it, unless the cap is lower; else single failures would throttle a fleet.
         lease_seconds: a call in flight counts for so long after it was admitted or renewed.
     """
 
     cap: int | None = None
-    least: int = 1
+    least: int = 8
     lease_seconds: float = 30.0
 
     def __post_init__(self) -> None:

@@ -30,10 +30,10 @@ class FairnessPolicy:
     interactive_reserve: float = 0.1
     slack_calls: float = 4.0
     interactive_slack_calls: float = 64.0
-    longest_wait_seconds: float = 60.0
+    longest_wait_seconds: float = 600.0
     grace_seconds: float = 5.0
     spacing_seconds: float = 0.02
-    eagerness: float = 1.2
+    eagerness: float = 1.1
     turns: int = 5
 
     def __post_init__(self) -> None:

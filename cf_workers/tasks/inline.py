@@ -19,7 +19,8 @@ from cf_workers.errors import CfWorkersError, TransientError
 from cf_workers.planning import Planned
 from cf_workers.resilience.backoff import BackoffPolicy, wait_before
 from cf_workers.tasks import asking
-from cf_workers.tasks.runtime import Model
+from cf_workers.tasks.answering import Answer
+from cf_workers.tasks.runtime import Provider
 from cf_workers.workflows.history import execution_document, step_document
 from cf_workers.workflows.record import Outcome
 
@@ -53,7 +54,7 @@ def execute_inline(
     planned: Planned,
     task: str,
     *,
-    model: Model,
+    model: Provider,
     token: CancelToken | None = None,
     wait: Wait = wait_in_thread,
     retrying: Retrying = lambda _attempt, _seconds, _error: None,
@@ -90,7 +91,8 @@ def execute_inline(
                 retrying(attempt, seconds, error)
                 wait(seconds, stop)
             else:
-                return asking.succeeded(reply, step, attempts=attempt, seconds=time.monotonic() - began)
+                answer = Answer(reply, time.monotonic() - began)
+                return asking.succeeded(answer, step, attempts=attempt)
 
     started = time.time()
     ended = outcome()

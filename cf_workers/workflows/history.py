@@ -262,6 +262,7 @@ def _run_document(
         "input_tokens": int(record.get("input_tokens", 0)),
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
+        "saved_cost": int(record.get("saved_nanos", 0)) / _NANOS,
         "lost_calls": int(record.get("lost_calls", 0)),
     }
 

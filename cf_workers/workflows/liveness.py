@@ -48,6 +48,11 @@ class Heartbeat:
 
     Claims expire while the server cannot be reached, so nobody is declared dead within one lease after the
     connection came back or the server started: `may_take_over` says whether that time has passed.
+
+    Args:
+        worker: names this process, and no other in the fleet.
+        about: what the process says of itself; JSON values.
+        also: done with each heartbeat.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Heartbeat:
         *,
         worker: str,
         about: Callable[[], Mapping[str, Any]],
+        also: Callable[[], None] = lambda: None,
         policy: LivenessPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,6 +70,7 @@ class Heartbeat:
         self._keys = keys
         self.worker = worker
         self._about = about
+        self._also = also
         self.policy = policy or LivenessPolicy()
         self._clock = clock
         self._held: dict[str, _Held] = {}
@@ -136,6 +143,7 @@ class Heartbeat:
                 one.stop("superseded")
             elif stopping[one.claim.run]:
                 one.stop(stopping[one.claim.run])
+        self._also()
 
     def _renew(self, pipe: Any, members: list[str]) -> None:
         _RENEW(

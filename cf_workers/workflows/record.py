@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,8 +20,9 @@ Verdict = Literal[
 ]
 Ended = Literal["succeeded", "failed", "skipped", "cancelled"]
 
-_START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN = (
-    Script(__package__, name) for name in ("start", "claim", "commit", "defer", "finish", "stop", "reopen")
+_START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK = (
+    Script(__package__, name)
+    for name in ("start", "claim", "commit", "defer", "finish", "stop", "reopen", "unpark")
 )
 _HEADERS_CACHED = 256
 
@@ -63,6 +64,11 @@ class Claim:
     outputs: tuple[str | None, ...] = ()
 
     @property
+    def waiter(self) -> str:
+        """Names the step, the same in each of its claims."""
+        return f"{self.run}\t{self.step}"
+
+    @property
     def member(self) -> str:
         """How the claim is listed among the claims of the fleet."""
         return f"{self.run}\t{self.step}\t{self.fence}"
@@ -77,6 +83,7 @@ class Outcome:
         result: what is kept of it beside the output; JSON values.
         cost_nanos: billionths of a US dollar; `None` when the price is unknown.
         lost_calls: calls that may have been paid and whose answer nobody has.
+        saved_nanos: what the cache spared.
     """
 
     status: Ended
@@ -88,6 +95,7 @@ class Outcome:
     cost_nanos: int | None = 0
     counts_against_run: bool = False
     lost_calls: int = 0
+    saved_nanos: int = 0
 
 
 @dataclass(frozen=True)
@@ -250,6 +258,7 @@ class RunStore:
                 "cost_nanos": outcome.cost_nanos,
                 "ttl": int(self.policy.active_seconds),
                 "lost": outcome.lost_calls,
+                "saved_nanos": outcome.saved_nanos,
             },
         )
         return Committed(int(left), int(running), stopping) if int(done) else None
@@ -293,6 +302,19 @@ class RunStore:
         return self._give_back(
             claim, "parked", attempts=claim.attempts, countdown=countdown, reason=reason, lost_calls=0
         )
+
+    def unpark(self, waiters: Sequence[str]) -> None:
+        """Make parked steps due now; the reconciler publishes them at its next tick.
+
+        Args:
+            waiters: names as `Claim.waiter` gives them; those that are not parked are passed over.
+        """
+        with self._client.pipeline(transaction=False) as pipe:
+            for waiter in waiters:
+                run, step = waiter.split("\t")
+                keys = {"steps": self._keys.run(run).steps, "parked": self._keys.parked}
+                _UNPARK(pipe, keys, {"id": run, "step": step})
+            pipe.execute()
 
     def _give_back(
         self,

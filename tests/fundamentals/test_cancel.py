@@ -25,7 +25,7 @@ def test_a_cancelled_run_stops(stack, project):
 def test_a_cancelled_execution_stops(stack, project):
     stack.simulator.configure(latency=30)
     handle = stack.client(project).submit("writer", "Say hello")
-    (call,) = stack.eventually_called("Say hello")
+    stack.eventually_called("Say hello")
 
     handle.cancel()
 

@@ -1,4 +1,4 @@
-"""The contract of `workflows/joins.py` with Celery's Redis result backend, whose chord calls are not public."""
+"""The contract of `workflows/joins.py` with Celery's Redis backend, whose chord calls are not public."""
 
 import base64
 import json

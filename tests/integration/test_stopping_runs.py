@@ -113,6 +113,28 @@ def test_a_revoked_step_fails_its_run(stack, project):
     assert cut_after(stack, "do a")[0] < 10
 
 
+def test_what_is_revoked_before_anybody_executes_it_ends_as_well(own_stack, project):
+    own_stack.settings["CF_WORKERS_WORKER__CONCURRENCY"] = "1"
+    project.workflow("one", step("first", task="do first [[sim latency=4]]"))
+    project.workflow("two", step("a"), step("b", "a"), step("c", "a", rule="all_done"))
+    client = own_stack.client(project)
+    busy = client.start_workflow("one")
+    own_stack.worker(cwd=project.root)
+    own_stack.eventually_called("do first")
+    run, handle = client.start_workflow("two"), client.submit("writer", "Say hello")
+
+    control = own_stack.celery("control", "revoke", f"{run.id}:a", handle.id, until=None)
+    assert control.wait(timeout=20) == 0
+    result = run.result(timeout=20)
+    handle.wait(10)
+
+    assert busy.status() == "succeeded"
+    assert statuses(result) == {"a": "cancelled", "b": "skipped", "c": "succeeded"}
+    assert result.status == "failed"
+    assert handle.status() == "cancelled"
+    assert own_stack.calls("do a") == own_stack.calls("Say hello") == []
+
+
 def test_a_revoked_execution_is_cancelled(stack, project):
     stack.simulator.configure(latency=60)
     handle = stack.client(project).submit("writer", "Say hello")

@@ -96,8 +96,8 @@ class Stack:
         }
 
     def worker(self, *arguments: str, cwd: Path | None = None, **environ: str) -> Child:
-        """Start `celery -A cf_workers worker`, and wait until it is ready."""
-        return self.celery("worker", "-l", "INFO", *arguments, cwd=cwd, **environ)
+        """Start a worker and wait until it is ready; without the second in which it looks for others."""
+        return self.celery("worker", "-l", "INFO", "--without-mingle", *arguments, cwd=cwd, **environ)
 
     def celery(
         self, *arguments: str, cwd: Path | None = None, until: str | None = " ready.", **environ: str
@@ -130,7 +130,7 @@ class Stack:
 
     @contextmanager
     def set(self) -> Iterator[None]:
-        """This process's environment as that of the stack's other processes, for as long as the block runs."""
+        """Give this process the environment of the stack's others, for as long as the block runs."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environ.items():
                 patch.setenv(name, value)

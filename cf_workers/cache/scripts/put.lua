@@ -31,7 +31,7 @@ if evicted > 0 then redis.call('HINCRBY', K.counters, 'evictions', evicted) end
 
 redis.call('HSET', K.entries, A.digest, A.entry)
 redis.call('HSET', K.index, A.digest, table.concat({size, A.created, A.fresh, A.keep, A.tags}, ' '))
-redis.call('ZADD', K.lru, redis.call('HINCRBY', K.state, 'accesses', 1), A.digest)
+redis.call('ZADD', K.lru, redis.call('HINCRBY', K.counters, 'accesses', 1), A.digest)
 redis.call('ZADD', K.expiry, A.keep, A.digest)
 redis.call('HINCRBY', K.state, 'bytes', size)
 redis.call('HINCRBY', K.counters, 'stores', 1)

@@ -94,11 +94,12 @@ local function turn(wait, spacing, random)
     for tenant, weight in pairs(waiting()) do
         if tenant ~= Line.tenant then others = others + weight end
     end
-    local turn_at = math.max(Line.is[field] or 0, now + wait)
+    local pace = spacing * others / Line.weight
+    local ahead = Line.is['n:' .. Line.lane .. ':' .. Line.tenant] or 0
+    local turn_at = math.max(now + wait, math.min(Line.is[field] or 0, now + wait + ahead * pace))
     if turn_at > now + wait + policy.line.longest then
         return now + wait + policy.line.longest * (0.5 + random / 2), 0
     end
-    local pace = spacing * others / Line.weight
     write(K.line, {[field] = turn_at + pace / policy.line.eagerness, ['w:' .. Line.tenant] = Line.weight})
     return turn_at + random * pace, policy.line.turns
 end

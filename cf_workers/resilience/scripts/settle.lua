@@ -42,7 +42,8 @@ if record then
     Buckets.take({requests = real.requests - 1, input_tokens = real.input_tokens - record.i,
         output_tokens = real.output_tokens - record.o})
     if A.charge == 'usage' then Buckets.learn_costs(real) end
-    if A.congestion ~= '' then Window.cut(record, A.congestion == 'ramp') end
+    -- An outage is the breaker's business: its probes say nothing of how many calls are too many.
+    if A.congestion ~= '' and Breaker.is.state == 'closed' then Window.cut(record, A.congestion == 'ramp') end
     if A.outcome == 'success' then Window.grow(record) end
     Breaker.record(A.permit, record, A.outcome, random)
 end

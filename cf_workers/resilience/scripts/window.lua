@@ -59,13 +59,15 @@ function Window.land(permit)
     return cjson.decode(record)
 end
 
--- Halves the window, at most once for all calls that were admitted before the last time.
+-- Halves the window, at most once for all calls that were admitted before the last time; one that was without
+-- bounds begins with half of what was in flight.
 -- Recovery is fast up to half of the window that was too large, unless the provider objects to fast growth.
 function Window.cut(record, ramp)
     local is = Window.is
     if record.e ~= is.epoch then return end
-    local used = math.min(is.size, math.max(record.n, Window.in_flight + 1))
-    local size = math.max(policy.window.least, used / 2)
+    local least = math.min(policy.window.least, policy.window.cap or math.huge)
+    local used = is.size == math.huge and math.max(record.n, Window.in_flight + 1) or is.size
+    local size = math.max(least, used / 2)
     local threshold = (is.grown == 0 and is.threshold) or size
     if ramp then threshold = math.min(threshold, size) end
     is.size, is.threshold, is.epoch, is.grown = size, threshold, is.epoch + 1, 0

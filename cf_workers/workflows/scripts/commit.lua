@@ -1,6 +1,6 @@
 -- Ends a step: state, result, output, totals and event in one go, or nothing at all if the fence is stale.
 -- KEYS: run steps results outputs order events claims counters
--- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost
+-- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost saved_nanos
 -- RETURNS: {1, left, running, stopping} when committed, {0, 0, 0, ''} when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the fence stale
 local raw = redis.call('HGET', K.steps, A.step)
@@ -34,6 +34,7 @@ if A.cost_nanos == '' then
 elseif A.cost_nanos ~= '0' then
     redis.call('HINCRBY', K.run, 'cost_nanos', A.cost_nanos)
 end
+if A.saved_nanos ~= '0' then redis.call('HINCRBY', K.run, 'saved_nanos', A.saved_nanos) end
 local left = redis.call('HINCRBY', K.run, 'left', -1)
 local running = redis.call('HINCRBY', K.run, 'running', -1)
 redis.call('XADD', K.events, '*', 'type', 'step.' .. A.status, 'at', at, 'step', A.step, 'attempts', A.attempts,

@@ -11,15 +11,13 @@ from cf_workers._redis import PERMANENT, Keys, keys
 _ROW = re.compile(r"^    (\S+)\s+(string|hash|list|set|zset|stream)\s+(.*)$", re.MULTILINE)
 ROWS = {name: (kind, rest) for name, kind, rest in _ROW.findall(keys.__doc__)}
 
-
 WORDS = {
-    "run": "ID",
-    "worker": "ID",
-    "digest": "DIGEST",
-    "key": "DIGEST",
-    "credential": "CRED",
-    "model_class": "CLASS",
-    "shard": "N",
+    "definition": ("DIGEST",),
+    "definition_users": ("DIGEST",),
+    "idempotency": ("DIGEST",),
+    "guard": ("CRED", "CLASS"),
+    "cache_shard": ("N",),
+    "cache_flight": ("N", "DIGEST"),
 }
 
 
@@ -31,8 +29,7 @@ def every_key() -> dict[str, str]:
         if isinstance(member, property):
             built[name] = getattr(made, name)
         elif inspect.isfunction(member) and not name.startswith("_"):
-            words = [WORDS[word] for word in list(inspect.signature(member).parameters)[1:]]
-            found = member(made, *words)
+            found = member(made, *WORDS.get(name, ("ID",)))
             if dataclasses.is_dataclass(found):
                 built |= {f"{name}.{one.name}": getattr(found, one.name) for one in dataclasses.fields(found)}
             else:
@@ -45,7 +42,7 @@ def test_the_table_of_keys_names_every_key_and_no_other():
 
     built["idempotency"] = "cfw:idempotency:DIGEST"  # the key that a caller chose is hashed
 
-    assert sorted(set(built.values())) == sorted(f"cfw:{name}" for name in ROWS)
+    assert set(built.values()) == {f"cfw:{name}" for name in ROWS}
 
 
 def test_every_key_begins_with_its_namespace():

@@ -195,7 +195,7 @@ def test_a_file_that_is_no_json_is_named(client, tmp_path):
     file = tmp_path / "broken.json"
     file.write_text("{ broken")
 
-    with pytest.raises(InputError, match=r"broken\.json is not valid JSON"):
+    with pytest.raises(ConfigError, match=r"broken\.json is not valid JSON"):
         client.workflow(file)
 
 

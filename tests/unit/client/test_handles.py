@@ -26,6 +26,8 @@ class Remote:
     def __init__(self):
         self.asked = []
 
+    reaching = staticmethod(nullcontext)
+
     def cancel(self, run):
         self.asked.append(("cancel", run))
 
