@@ -194,6 +194,8 @@ _duties: dict[int, _Duties] = {}
 def _note_queues(instance: Any, **_: Any) -> None:
     if instance.app is app:
         _queues[:] = list(app.amqp.queues.consume_from)
+        if duties := _duties.get(os.getpid()):
+            duties.runtime.heartbeat.beat()  # the first one was before the queues were known
 
 
 @signals.worker_init.connect(weak=False)

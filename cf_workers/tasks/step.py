@@ -39,7 +39,9 @@ def execute_step(self: AgentTask, run: str, step: str, attempt: int) -> None:
         raise performed.error from None
 
 
-@app.task(name=FINISH_RUN, ignore_result=False, acks_late=True, throws=(CfWorkersError,))
+@app.task(
+    name=FINISH_RUN, ignore_result=False, acks_late=True, throws=(CfWorkersError,), resultrepr_maxsize=60
+)
 def finish_run(run: str, attempt: int) -> dict[str, Any]:
     """End a run. Its result is that of the run: `AsyncResult(run).get()`.
 

@@ -46,9 +46,10 @@ def test_messages_delivered_again_after_the_end_change_nothing_and_leave_nothing
     before = run.result(timeout=20)
     eventually(lambda: stack.messages_left() == 0, "the run's messages to be gone")
 
-    for name in ("a", "b", "join"):
-        publish_again(client, run, name)
     publish_end_again(client, run)
+    publish_again(client, run, "join")
+    eventually(lambda: stack.messages_left() == 0, "the end to have come again")
+    publish_again(client, run, "a")
     eventually(lambda: stack.messages_left() == 0, "the repeated messages to be gone")
 
     assert run.result().document == before.document

@@ -8,6 +8,7 @@ from cf_workers.agents.definition import AgentDefinition, AgentReply, Usage
 from cf_workers.planning import Planned, plan_execution
 from cf_workers.settings import load_settings
 from cf_workers.tasks import app, runtime
+from cf_workers.tasks.answering import Direct
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
@@ -67,7 +68,9 @@ class Worker:
             ),
             launcher=Launcher(app, engine.store, engine.definitions, engine.joins),
             heartbeat=self.heartbeat,
-            model=self.model,
+            provider=self.model,
+            answering=Direct(self.model),
+            is_cacheable=lambda step: False,
             plan_execution=lambda agent, options: plan_execution(agent, project, settings, options),
             max_task_chars=1000,
         )
