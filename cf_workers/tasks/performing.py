@@ -158,6 +158,7 @@ def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:
         countdown=countdown,
         reason=error.message,
         lost_calls=asking.maybe_lost(error),
+        spent=asking.failed(error, step, attempts=attempt.number),
     )
     if not deferred:
         raise Ignore(_SUPERSEDED) from None

@@ -264,15 +264,31 @@ class RunStore:
         return Committed(int(left), int(running), stopping) if int(done) else None
 
     def defer(
-        self, claim: Claim, *, attempts: int, countdown: float, reason: str, lost_calls: int = 0
+        self,
+        claim: Claim,
+        *,
+        attempts: int,
+        countdown: float,
+        reason: str,
+        lost_calls: int = 0,
+        spent: Outcome | None = None,
     ) -> bool:
         """Give a claim back until `countdown` seconds from now, when the message sent meanwhile is due.
+
+        Args:
+            spent: what the failed attempt cost all the same; it is added to the run's totals.
 
         Returns:
             False when the fence is stale.
         """
         return self._give_back(
-            claim, "retrying", attempts=attempts, countdown=countdown, reason=reason, lost_calls=lost_calls
+            claim,
+            "retrying",
+            attempts=attempts,
+            countdown=countdown,
+            reason=reason,
+            lost_calls=lost_calls,
+            spent=spent,
         )
 
     def park(self, claim: Claim, *, countdown: float, reason: str) -> bool:
@@ -309,6 +325,7 @@ class RunStore:
         countdown: float,
         reason: str,
         lost_calls: int,
+        spent: Outcome | None = None,
     ) -> bool:
         keys = self._keys.run(claim.run)
         return bool(
@@ -331,6 +348,9 @@ class RunStore:
                     "countdown": countdown,
                     "reason": reason,
                     "lost": lost_calls,
+                    "input_tokens": spent.input_tokens if spent else 0,
+                    "output_tokens": spent.output_tokens if spent else 0,
+                    "cost_nanos": spent.cost_nanos if spent else 0,
                 },
             )
         )

@@ -32,18 +32,17 @@ from cf_workers.workflows.record import Claim, Committed, NewRun, Outcome, Recor
 
 
 class ServerTime:
-    """The clock of the fake server, which a test moves on; it runs as well."""
+    """The clock of the fake server, which stands still until a test moves it on."""
 
     def __init__(self, monkeypatch: Any) -> None:
-        self._real = time.time
-        self._ahead = 0.0
+        self._now = time.time()
         monkeypatch.setattr(time, "time", self.now)
 
     def now(self) -> float:
-        return self._real() + self._ahead
+        return self._now
 
     def advance(self, seconds: float) -> None:
-        self._ahead += seconds
+        self._now += seconds
 
 
 class FakeServer(fakeredis.FakeServer):

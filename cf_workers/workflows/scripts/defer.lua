@@ -1,7 +1,7 @@
 -- Gives a claim back until a later moment: after a failed attempt, whose message is on its way already
 -- (retrying), or before a call that may not be made yet, for which there is no message at all (parked).
 -- KEYS: run steps events claims waiting counters
--- ARGV: id step fence attempts state countdown reason lost
+-- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos
 -- RETURNS: 1, or 0 when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the fence stale
 local raw = redis.call('HGET', K.steps, A.step)
@@ -21,6 +21,13 @@ if A.state == 'parked' then redis.call('HINCRBY', K.run, 'parked', 1) end
 if A.lost ~= '0' then
     redis.call('HINCRBY', K.run, 'lost_calls', A.lost)
     redis.call('HINCRBY', K.counters, 'lost_calls', A.lost)
+end
+if A.input_tokens ~= '0' then redis.call('HINCRBY', K.run, 'input_tokens', A.input_tokens) end
+if A.output_tokens ~= '0' then redis.call('HINCRBY', K.run, 'output_tokens', A.output_tokens) end
+if A.cost_nanos == '' then
+    redis.call('HINCRBY', K.run, 'unpriced', 1)
+elseif A.cost_nanos ~= '0' then
+    redis.call('HINCRBY', K.run, 'cost_nanos', A.cost_nanos)
 end
 redis.call('XADD', K.events, '*', 'type', 'step.' .. A.state, 'at', at, 'step', A.step, 'attempts', A.attempts,
     'countdown', A.countdown, 'reason', A.reason)

@@ -34,6 +34,9 @@ class Remote:
     def retry(self, run):
         self.asked.append(("retry", run))
 
+    def reaching(self):
+        return nullcontext()
+
 
 class Scripted(History):
     """A history in which something happens at a certain look at the status."""
@@ -187,7 +190,7 @@ def test_a_handle_can_be_awaited(engine, started):
         return await RunHandle(Remote(), waiting, "r1")
 
     assert asyncio.run(main()).status == "succeeded"
-    assert waiting.looks == 3
+    assert waiting.looks >= 3
 
 
 def test_awaiting_blocks_nobody_else(engine, started):

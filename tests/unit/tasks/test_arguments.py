@@ -54,6 +54,9 @@ def test_too_few_too_many_or_other_arguments_are_refused(args):
         (([RESULT], "writer", "a secret prompt"), "agent=writer"),
         ((), "agent=?"),
         ((5,), "agent=?"),
+        (("an answer of another task", "writer", "a secret prompt"), "agent=?"),
+        (("a secret prompt",), "agent=?"),
+        (("writer",), "agent=writer"),
     ],
 )
 def test_only_the_agent_is_shown_of_the_arguments(args, shown):

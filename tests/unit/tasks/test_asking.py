@@ -123,10 +123,12 @@ def test_a_billed_failure_of_a_model_without_a_price_makes_the_cost_unknown():
     assert outcome.result["estimated_cost"] is None
 
 
-def test_a_step_whose_call_was_cancelled_has_not_succeeded_and_counts_against_the_run():
-    outcome = asking.failed(CancelledError("cancelled"), step("a"), attempts=1)
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_step_that_was_cancelled_by_itself_counts_like_a_failed_one(allowed):
+    outcome = asking.failed(CancelledError("revoked"), step("a", allow_failure=allowed), attempts=1)
 
-    assert (outcome.status, outcome.counts_against_run, outcome.lost_calls) == ("cancelled", True, 1)
+    assert (outcome.status, outcome.lost_calls) == ("cancelled", 1)
+    assert outcome.counts_against_run == (not allowed)
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,29 @@ def test_a_call_that_was_cut_off_may_have_been_paid(worker):
     assert worker.engine.history.document("r1")["lost_calls"] == 1
 
 
+def test_what_a_failed_attempt_cost_is_on_the_bill_of_the_run(worker):
+    header = worker.record(plan("a"))
+    usage = {"input_tokens": 1000, "output_tokens": 20}
+    worker.model.will(StreamCutError("cut", {"usage": usage}))
+
+    with pytest.raises(Retry):
+        execute(worker, header, "a")
+
+    document = worker.engine.history.document("r1")
+    assert (document["input_tokens"], document["output_tokens"]) == (1000, 20)
+    assert document["estimated_cost"] > 0
+
+
+def test_a_failed_attempt_without_a_known_price_makes_the_cost_of_the_run_unknown(worker):
+    header = worker.record(plan(step("a", model="model-of-tomorrow")))
+    worker.model.will(StreamCutError("cut", {"usage": {"output_tokens": 20}}))
+
+    with pytest.raises(Retry):
+        execute(worker, header, "a")
+
+    assert worker.engine.history.document("r1")["estimated_cost"] is None
+
+
 def test_a_second_delivery_of_a_step_at_work_drops_itself(worker):
     header = worker.record(plan("a"))
     worker.engine.claim(header, "a", "w2")

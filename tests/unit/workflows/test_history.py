@@ -86,6 +86,26 @@ def test_every_step_of_a_cancelled_run_has_ended(engine):
     assert statuses(document)["left"] == "cancelled"
 
 
+def test_a_run_that_only_waits_to_be_let_in_is_parked(engine):
+    header = engine.record(plan("a", "b"))
+    engine.store.park(engine.claim(header, "a"), countdown=60, reason="breaker open")
+
+    assert engine.history.status(header.run) == "parked"
+    assert engine.history.document(header.run)["status"] == "parked"
+    engine.claim(header, "b")
+    assert engine.history.status(header.run) == "running"
+
+
+def test_a_parked_run_that_was_cancelled_is_cancelled(engine):
+    header = engine.record(plan("a"))
+    engine.store.park(engine.claim(header, "a"), countdown=60, reason="breaker open")
+    engine.store.stop(header.run, "cancelled")
+    engine.store.finish(header.run, 1)
+
+    assert engine.history.status(header.run) == "cancelled"
+    assert statuses(engine.history.document(header.run)) == {"a": "cancelled"}
+
+
 def test_outputs_are_left_out_on_request(engine):
     header = engine.record(plan("a"))
     engine.finish_step(header, "a")

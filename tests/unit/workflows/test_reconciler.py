@@ -151,6 +151,50 @@ def test_a_retry_that_goes_on_is_left_alone(world):
         assert world.tick_for(30) == []
 
 
+# parked steps
+
+
+def test_a_parked_step_is_published_when_it_is_due(world):
+    """It has no message of its own."""
+    header = world.engine.record(plan("a"))
+    world.engine.store.park(world.engine.claim(header, "a"), countdown=20, reason="breaker open")
+
+    assert world.tick_for(19) == []
+    assert sent_steps(world.tick_for(2)) == ["a"]
+    claim = world.engine.claim(header, "a")
+    assert (claim.verdict, claim.attempts) == ("run", 0)
+    assert world.engine.client.zcard(world.engine.keys.parked) == 0
+
+
+def test_a_parked_step_whose_message_was_lost_is_published_again(world):
+    header = world.engine.record(plan("a"))
+    world.engine.store.park(world.engine.claim(header, "a"), countdown=0, reason="x")
+
+    assert [at for at, _ in world.tick_for(22)] == [1, 11, 21]
+
+
+def test_a_parked_step_of_a_run_that_nobody_knows_is_dropped(world):
+    header = world.engine.record(plan("a"))
+    world.engine.store.park(world.engine.claim(header, "a"), countdown=0, reason="x")
+    world.engine.client.delete(*world.engine.keys.run(header.run).all())
+
+    assert world.tick_for(2) == []
+    assert world.engine.client.zcard(world.engine.keys.parked) == 0
+
+
+def test_parked_steps_do_not_come_back_as_a_stampede(world):
+    header = world.engine.record(plan(*(f"s{n}" for n in range(7))))
+    for one in header.plan.steps:
+        world.engine.store.park(world.engine.claim(header, one.id), countdown=0, reason="x")
+    few = ReconcilerPolicy(unpark_per_tick=3)
+    world.reconciler = world.another(world.heartbeat, few)
+
+    sent = world.tick_for(3)
+
+    assert [at for at, _ in sent] == [1] * 3 + [2] * 3 + [3]
+    assert len(set(sent_steps(sent))) == 7
+
+
 # deadlines
 
 

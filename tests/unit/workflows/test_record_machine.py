@@ -54,7 +54,7 @@ class TwoWorkers(RuleBasedStateMachine):
         return {id: json.loads(raw) for id, raw in self.client.hgetall(self.keys.run("run").steps).items()}
 
     def number(self, name):
-        return int(self.client.hget(self.keys.run("run").run, name))
+        return int(self.client.hget(self.keys.run("run").run, name) or 0)
 
     def may_run(self, id):
         """By the rules, told again without Lua: whether the step's dependencies let it run."""
@@ -95,6 +95,13 @@ class TwoWorkers(RuleBasedStateMachine):
         newest = current.get("s") == "running" and current.get("f") == claim.fence
 
         assert self.store.defer(claim, attempts=claim.attempts, countdown=0, reason="x") == newest
+
+    @rule(claim=consumes(claims))
+    def park(self, claim):
+        current = self.steps().get(claim.step, {})
+        newest = current.get("s") == "running" and current.get("f") == claim.fence
+
+        assert self.store.park(claim, countdown=0, reason="x") == newest
 
     @precondition(lambda self: self.header.attempt > 1)
     @rule(data=st.data(), worker=workers)
@@ -152,6 +159,7 @@ class TwoWorkers(RuleBasedStateMachine):
         steps = self.steps()
         assert self.number("left") == sum(not ends for ends in self.ends.values())
         assert self.number("running") == sum(one["s"] == "running" for one in steps.values())
+        assert self.number("parked") == sum(one["s"] == "parked" for one in steps.values())
         assert self.number("failed") == sum("failed" in ends for ends in self.ends.values())
 
     @invariant()
@@ -160,6 +168,8 @@ class TwoWorkers(RuleBasedStateMachine):
         claimed = {f"run\t{id}\t{one['f']}" for id, one in steps.items() if one["s"] == "running"}
         due = {f"run\t{id}" for id, one in steps.items() if one["s"] == "retrying"}
         assert set(self.client.zrange(self.keys.claims, 0, -1)) == claimed
+        parked = {f"run\t{id}" for id, one in steps.items() if one["s"] == "parked"}
+        assert self.over or parked <= set(self.client.zrange(self.keys.parked, 0, -1))
         assert self.over or due <= set(self.client.zrange(self.keys.due, 0, -1))
 
     @invariant()
