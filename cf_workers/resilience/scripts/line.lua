@@ -88,7 +88,9 @@ local function turn(wait, spacing, random)
     if Line.turns then
         local left = tonumber(string.match(Line.turns, '^%d+'))
         -- It came at its turn and just missed: a short wait, and not again to the end of the line.
-        if left > 0 and wait <= 2 * spacing then return now + wait + random * spacing, left - 1 end
+        if left > 0 and wait <= math.max(1, 2 * spacing) then
+            return now + wait + random * math.max(wait, spacing), left - 1
+        end
     end
     local others, field = Line.weight, 'h:' .. Line.lane .. ':' .. Line.tenant
     for tenant, weight in pairs(waiting()) do

@@ -55,7 +55,7 @@ def test_a_tenant_that_does_not_come_at_its_turn_holds_nobody_up(guard_with, ser
 
 def test_who_was_idle_has_saved_nothing_up(guard_with, server_time) -> None:
     guard = guard_with(limits=LIMITS)
-    for _ in range(300):
+    for _ in range(80):
         guard.admit(Ask(SCOPE, tenant="a"))
         server_time.advance(0.1)
     drain(guard, tenant="a")
@@ -66,6 +66,20 @@ def test_who_was_idle_has_saved_nothing_up(guard_with, server_time) -> None:
     for number in range(1, 400):
         server_time.advance(0.05)
         for tenant in "ba":
+            told = guard.admit(Ask(SCOPE, tenant=tenant, waiter=f"{tenant}{number // 40}"))
+            admitted[tenant] += isinstance(told, Admitted)
+
+    assert admitted["a"] == pytest.approx(admitted["b"], rel=0.1)
+
+
+def test_a_tenant_that_asks_more_often_gets_no_more(guard_with, server_time) -> None:
+    guard = guard_with(limits=LIMITS)
+    drain(guard)
+
+    admitted = {"a": 0, "b": 0}
+    for number in range(1, 200):
+        server_time.advance(0.1)
+        for tenant in "aaab":
             told = guard.admit(Ask(SCOPE, tenant=tenant, waiter=f"{tenant}{number // 40}"))
             admitted[tenant] += isinstance(told, Admitted)
 
@@ -101,6 +115,20 @@ def test_turns_are_given_at_the_pace_of_admission(guard_with) -> None:
     assert 25 < max(waits) < 32
     for start in range(25):
         assert 8 <= sum(start <= wait < start + 1 for wait in waits) <= 14
+
+
+def test_who_just_misses_at_its_turn_does_not_go_back_to_the_end_of_the_line(guard_with, server_time) -> None:
+    guard = guard_with(limits=LIMITS)
+    drain(guard)
+    turn = guard.admit(Ask(SCOPE, waiter="first")).retry_in_seconds
+    for number in range(100):
+        guard.admit(Ask(SCOPE, waiter=f"r{number}"))
+    server_time.advance(turn)
+    drain(guard, lane="interactive")
+
+    again = guard.admit(Ask(SCOPE, waiter="first")).retry_in_seconds
+
+    assert again < 1
 
 
 def test_nobody_gets_a_turn_beyond_the_longest_wait(guard_with) -> None:
