@@ -22,8 +22,9 @@ QUICK = {
     "CF_WORKERS_RETRY__BACKOFF_SECONDS": "0.05",
     "CF_WORKERS_RUNS__PATIENCE_SECONDS": "1",
     "CF_WORKERS_RUNS__RECONCILE_SECONDS": "1",
+    "CF_WORKERS_CACHE__ENABLED": "false",
 }
-"""What tests change so as not to wait; everything else is as shipped."""
+"""What tests change so as not to wait, and to count calls; everything else is as shipped."""
 
 QUICK_TO_BURY = {"CF_WORKERS_WORKER__HEARTBEAT_SECONDS": "0.5", "CF_WORKERS_WORKER__LEASE_SECONDS": "2"}
 """For tests in which a worker dies: its claims are dead after two seconds."""
