@@ -100,9 +100,9 @@ def open_context(
     """Find the project, read the settings, and join or start the embedded server if no URL is configured.
 
     Args:
-        config: the project file; that of CF_WORKERS_CONFIG, the working directory or the user if not given.
+        config: the project file; if not given, CF_WORKERS_CONFIG, the working directory's or the user's.
         announce: told once, in a sentence for a person, when a server was started.
-        need_server: false leaves the embedded server alone; `redis_url` is then empty where none is configured.
+        need_server: false leaves the embedded server alone; without a URL `redis_url` is then empty.
 
     Raises:
         ConfigError: a setting cannot be used, or the named project file is not there.
@@ -121,7 +121,7 @@ def open_context(
 
 @lru_cache(maxsize=1)
 def default_context() -> Context:
-    """The context of Celery's own commands and of `from cf_workers.tasks import …`, opened when first needed."""
+    """The context of Celery's own commands and of the tasks, opened when first needed."""
     return open_context()
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 RedisClient: TypeAlias = Any
@@ -45,9 +45,45 @@ def connect(
     return redis.Redis(connection_pool=pool)
 
 
+def connect_bounded(url: str, *, timeout_seconds: float, max_connections: int = 64) -> RedisClient:
+    """Return a thread-safe client that gives up soon, for what can be done without; it does not decode.
+
+    A connection that turns out to be broken is replaced once; a time-out is not followed by another try.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        timeout_seconds: bound on each of: a free connection, connecting, an answer.
+    """
+    pool = redis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), retries=1, supported_errors=(redis.ConnectionError,)),
+        decode_responses=False,
+    )
+    return redis.Redis(connection_pool=pool)
+
+
 def describe_url(url: str) -> str:
-    """`redis://host:port/db`, without user, password and options: fit for logs and people."""
-    parts = urlsplit(url)
-    host = parts.hostname or "localhost"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
+    """`redis://host:port/db`, without user, password and options: fit for logs and people.
+
+    Of an address that cannot be taken apart for certain nothing but its scheme is told: an unescaped `/`, `?`
+    or `#` in a password moves the rest of it into the other parts.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "an address without a scheme"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return f"{scheme}://(unreadable)"
+    if rest.count("@") != parts.netloc.count("@"):
+        return f"{scheme}://(unreadable)"
+    if not host:
+        host = "" if scheme.startswith("unix") else "localhost"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}{f':{port}' if port else ''}{parts.path}"

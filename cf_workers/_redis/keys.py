@@ -11,8 +11,8 @@ one slot.
     run:{ID}:events           stream  as the run            what happened
     definition:{DIGEST}       string  as its last user      a pinned plan or agent definition
     definition:{DIGEST}:users set     as its last user      active runs that are pinned to it
-    idempotency:{DIGEST}      string  30 d                  run id
-    worker:{ID}               string  3 heartbeats          what a worker says of itself
+    idempotency:DIGEST        string  30 d                  run id
+    worker:ID                 string  3 heartbeats          what a worker says of itself
     reconciler                string  3 ticks               who reconciles
     guard:{CRED}:spend        hash    until it may pass     why nothing is spent, and until when
     guard:{CRED}:CLASS:breaker  hash  1 d after last use    state, cooldown, outcomes in a sliding window
@@ -28,10 +28,25 @@ one slot.
     runs                      zset    permanent, trimmed    run id -> created at
     active                    zset    permanent, drains     run id -> deadline
     claims                    zset    permanent, drains     run, step, fence -> last renewed
-    due                       zset    permanent, drains     run, step -> when it may go on
+    due                       zset    permanent, drains     run, step -> when its retry is due
+    parked                    zset    permanent, drains     run, step -> when it may be tried
     workers                   zset    permanent, trimmed    worker id -> last heartbeat
     guards                    zset    permanent, trimmed    credential, model class -> last used
     counters                  hash    permanent             totals, e.g. calls that were lost
+
+The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
+time to live of the entry that was stored last, its stale time and a day more.
+
+    cache:{N}:entries           hash    cache       digest -> signed entry
+    cache:{N}:index             hash    cache       digest -> its size, times and tags
+    cache:{N}:lru               zset    cache       digest -> number of its last access
+    cache:{N}:expiry            zset    cache       digest -> when it goes
+    cache:{N}:state             hash    cache       bytes stored, number of the last access
+    cache:{N}:counters          hash    permanent   hits, misses, evictions, savings
+    cache:{N}:flight:DIGEST     hash    2 leases    who makes this call
+    cache:{N}:waiters:DIGEST    zset    1 d         who waits for it, by arrival
+    cache:{N}:outcomes:DIGEST   hash    10 min      what a waiter is told when no answer was stored
+    cache:secret                string  permanent   the signing secret, in development only
 """
 
 from __future__ import annotations
@@ -39,8 +54,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields
 
-PERMANENT = ("runs", "active", "claims", "due", "workers", "guards", "counters")
-"""Keys without a TTL, by the part after the namespace. Each is bounded by what is active or by trimming."""
+PERMANENT = (
+    "runs",
+    "active",
+    "claims",
+    "due",
+    "parked",
+    "workers",
+    "guards",
+    "counters",
+    "cache:{*}:counters",
+    "cache:secret",
+)
+"""Patterns of keys without a TTL, after the namespace. Each is bounded by what is active or by trimming."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +99,28 @@ class GuardKeys:
     line: str
     waiters: str
     waiting: str
+
+
+@dataclass(frozen=True)
+class CacheShardKeys:
+    """The keys of one shard of the response cache, all in one slot."""
+
+    entries: str
+    index: str
+    lru: str
+    expiry: str
+    state: str
+    counters: str
+
+
+@dataclass(frozen=True)
+class FlightKeys:
+    """The keys of one call in flight, in the slot of its shard."""
+
+    flight: str
+    waiters: str
+    outcomes: str
+    index: str
 
 
 @dataclass(frozen=True)
@@ -113,6 +161,10 @@ class Keys:
         return f"{self.namespace}:due"
 
     @property
+    def parked(self) -> str:
+        return f"{self.namespace}:parked"
+
+    @property
     def workers(self) -> str:
         return f"{self.namespace}:workers"
 
@@ -136,3 +188,27 @@ class Keys:
     @property
     def counters(self) -> str:
         return f"{self.namespace}:counters"
+
+    def cache_shard(self, shard: int) -> CacheShardKeys:
+        base = f"{self.namespace}:cache:{{{shard}}}"
+        return CacheShardKeys(
+            f"{base}:entries",
+            f"{base}:index",
+            f"{base}:lru",
+            f"{base}:expiry",
+            f"{base}:state",
+            f"{base}:counters",
+        )
+
+    def cache_flight(self, shard: int, digest: str) -> FlightKeys:
+        base = f"{self.namespace}:cache:{{{shard}}}"
+        return FlightKeys(
+            f"{base}:flight:{digest}",
+            f"{base}:waiters:{digest}",
+            f"{base}:outcomes:{digest}",
+            f"{base}:index",
+        )
+
+    @property
+    def cache_secret(self) -> str:
+        return f"{self.namespace}:cache:secret"

@@ -20,10 +20,16 @@ from importlib import resources
 from typing import Any
 
 import redis
+from redis.client import Pipeline
 
 from cf_workers.wire import canonical_json
 
 _HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT|USES):[ ]*(.*)$", re.MULTILINE)
+
+_AS_THEY_ARE = frozenset({str, int, float, bytes})
+
+
+_ALL: list[Script] = []
 
 
 class Script:
@@ -42,8 +48,9 @@ class Script:
         self.keys = tuple(header["KEYS"].split())
         self.args = tuple(header["ARGV"].split())
         shared = "".join(_text(package, part) for part in header.get("USES", "").split())
-        self._source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{shared}{text}"
-        self._script = redis.Redis().register_script(self._source)
+        self.source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{shared}{text}"
+        self._script = redis.Redis().register_script(self.source)
+        _ALL.append(self)
 
     def __call__(self, client: Any, keys: Mapping[str, str], args: Mapping[str, Any]) -> Any:
         """Run it on `client` (or queue it on a pipeline).
@@ -56,17 +63,34 @@ class Script:
         Raises:
             TypeError: names are missing or unknown.
         """
-        if set(keys) != set(self.keys) or set(args) != set(self.args):
-            raise TypeError(f"{self.name}.lua takes KEYS {self.keys} and ARGV {self.args}")
-        return self._script(
-            keys=[keys[name] for name in self.keys],
-            args=[_argument(args[name]) for name in self.args],
-            client=client,
-        )
+        try:
+            named = [keys[name] for name in self.keys]
+            given = [_argument(args[name]) for name in self.args]
+        except KeyError:
+            raise self._misuse() from None
+        if len(keys) != len(named) or len(args) != len(given):
+            raise self._misuse()
+        if isinstance(client, Pipeline):
+            return self._script(keys=named, args=given, client=client)
+        try:
+            return client.execute_command("EVALSHA", self._script.sha, len(named), *named, *given)
+        except redis.exceptions.NoScriptError:
+            return self._script(keys=named, args=given, client=client)
+
+    def _misuse(self) -> TypeError:
+        return TypeError(f"{self.name}.lua takes KEYS {self.keys} and ARGV {self.args}")
 
 
 def _text(package: str, name: str) -> str:
     return resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def load_scripts(client: Any) -> None:
+    """Let the server compile every script that this process knows, so that no first call has to."""
+    with client.pipeline(transaction=False) as pipe:
+        for script in _ALL:
+            pipe.script_load(script.source)
+        pipe.execute()
 
 
 def _table(name: str, source: str, fields: tuple[str, ...]) -> str:
@@ -74,7 +98,9 @@ def _table(name: str, source: str, fields: tuple[str, ...]) -> str:
     return f"local {name}={{{entries}}}"
 
 
-def _argument(value: Any) -> str | int | float | bytes:
+def _argument(value: Any) -> Any:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):

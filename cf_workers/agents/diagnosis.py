@@ -52,11 +52,11 @@ def judge(
 
 def _judge_break(chain: Sequence[BaseException], *, answered: bool, seconds: float | None) -> Exception:
     root = chain[-1]
-    if isinstance(root, Exception) and not isinstance(root, OSError) and _package(type(root)) not in _SDK:
-        # Thrown into the call from outside, as a soft time limit is.
+    if isinstance(root, Exception) and _is_foreign(root):
         return root
     if any(_is(link, "httpx2.ConnectError", "httpx2.ConnectTimeout", "httpx2.ProxyError") for link in chain):
-        unknown_name = any(isinstance(link, socket.gaierror) for link in chain)
+        # httpcore2 cuts the chain of causes, though not that of contexts.
+        unknown_name = any(isinstance(link, socket.gaierror) for link in _contexts(root))
         return verdict.of_break("dns" if unknown_name else "connect")
     if any(_is(link, "httpx2.PoolTimeout") for link in chain):
         return verdict.of_break("pool")
@@ -97,6 +97,11 @@ def _is(error: BaseException, *names: str) -> bool:
     return any(f"{_package(kind)}.{kind.__name__}" in names for kind in type(error).__mro__)
 
 
+def _is_foreign(error: Exception) -> bool:
+    """Whether it was thrown into the call from outside, as a soft time limit is."""
+    return _package(type(error)) not in _SDK and not isinstance(error, OSError | RuntimeError)
+
+
 def _package(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
@@ -106,6 +111,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while link is not None:
         yield link
         link = link.__cause__
+
+
+def _contexts(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 def _place(error: BaseException) -> str:

@@ -226,7 +226,10 @@ def _resolve(host: str, port: int, timeout: float | None) -> list[Any]:
     # Nothing can interrupt getaddrinfo: it runs in a thread of its own, which may be left behind.
     thread = threading.Thread(target=ask, name="cf-workers-resolve", daemon=True)
     thread.start()
-    _wait(answered.wait, timeout)
+    try:
+        _wait(answered.wait, timeout)
+    except TimeoutError:
+        raise socket.gaierror(socket.EAI_AGAIN, "the name server did not answer in time") from None
     answer = answers[0]
     if isinstance(answer, Exception):
         raise answer if isinstance(answer, OSError) else socket.gaierror(socket.EAI_NONAME, "bad host name")

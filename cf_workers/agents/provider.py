@@ -6,6 +6,7 @@ The only module that imports the provider's SDK, and it does so when it is first
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -149,6 +150,7 @@ class AnthropicProvider:
 
         from cf_workers.agents.transport import InterruptibleTransport, proxy_for
 
+        _keep_prompts_out_of_logs()
         policy = self._policy
         ssl_context = httpx2.create_ssl_context()
         timeout = self._timeout(600)
@@ -283,6 +285,20 @@ def _completed(error: Exception, billed: Sequence[Usage], flight: Flight) -> Exc
     if flight.request_id is not None and details.get("request_id") is None:
         details["request_id"] = flight.request_id
     return type(error)(error.message, details)
+
+
+def _keep_prompts_out_of_logs() -> None:
+    """At DEBUG, at which a worker may run, the SDK logs whole requests; ANTHROPIC_LOG still asks for them."""
+    if os.environ.get("ANTHROPIC_LOG"):
+        return
+    for name, level in (
+        ("anthropic", logging.INFO),
+        ("httpx2", logging.WARNING),
+        ("httpcore2", logging.INFO),
+    ):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
 
 
 def _is_traced() -> bool:

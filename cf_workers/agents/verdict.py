@@ -180,7 +180,10 @@ def missing_credentials() -> CredentialsError:
 
 def unusable_credentials(problem: str) -> CredentialsError:
     """The verdict when a token file, profile or federation set-up cannot be used; nothing was sent."""
-    hint = "Check ANTHROPIC_PROFILE, ANTHROPIC_CONFIG_DIR and ANTHROPIC_IDENTITY_TOKEN_FILE of the worker."
+    hint = (
+        "Set ANTHROPIC_API_KEY in the environment of the worker process, or check ANTHROPIC_PROFILE, "
+        "ANTHROPIC_CONFIG_DIR and ANTHROPIC_IDENTITY_TOKEN_FILE there."
+    )
     return CredentialsError(
         f"The credentials for the API cannot be loaded ({problem}).", {"kind": "credentials", "hint": hint}
     )

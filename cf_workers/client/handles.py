@@ -34,12 +34,13 @@ class Events:
     async def __aiter__(self) -> AsyncIterator[RunEvent]:
         after = "0-0"
         while True:
+            ended = await asyncio.to_thread(self._history.status, self._run) in FINAL  # asked first
             events = await asyncio.to_thread(self._history.events, self._run, after=after)
             for event in events:
                 after = event.id
                 yield event
             if not events:
-                if await asyncio.to_thread(self._history.status, self._run) in FINAL:
+                if ended:
                     return
                 await asyncio.sleep(_ASYNC_POLL_SECONDS[1])
 
@@ -58,7 +59,8 @@ class Handle(ABC, Generic[R]):
         Raises:
             UnknownRunError: its record is no longer kept.
         """
-        return self._history.status(self.id)
+        with self._client.reaching():
+            return self._history.status(self.id)
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -82,7 +84,7 @@ class Handle(ABC, Generic[R]):
             WaitTimeoutError: it had not ended by then; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        after = "$"
+        after = self._last_event()
         while not self.done():
             left = _LONGEST_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
             if left <= 0:
@@ -90,13 +92,25 @@ class Handle(ABC, Generic[R]):
                     f"{self.id!r} had not ended after {timeout:g} s; it goes on",
                     {"run": self.id, "hint": f"follow it with `cf-workers runs watch {self.id}`"},
                 )
-            events = self._history.events(self.id, after=after, wait_seconds=min(left, _LONGEST_WAIT_SECONDS))
-            after = events[-1].id if events else after
+            after = self._next_event(after, min(left, _LONGEST_WAIT_SECONDS))
 
     def result(self, timeout: float | None = None) -> R:
         """Wait, then return what came of it; see `wait`."""
         self.wait(timeout)
-        return self._result()
+        return self._reached_result()
+
+    def _reached_result(self) -> R:
+        with self._client.reaching():
+            return self._result()
+
+    def _last_event(self) -> str:
+        with self._client.reaching():
+            return self._history.last_event(self.id)
+
+    def _next_event(self, after: str, wait_seconds: float) -> str:
+        with self._client.reaching():
+            events = self._history.events(self.id, after=after, wait_seconds=wait_seconds)
+        return events[-1].id if events else after
 
     def __await__(self) -> Generator[Any, None, R]:
         return self._awaited().__await__()
@@ -106,7 +120,7 @@ class Handle(ABC, Generic[R]):
         while not await asyncio.to_thread(self.done):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, longest)
-        return await asyncio.to_thread(self._result)
+        return await asyncio.to_thread(self._reached_result)
 
     @abstractmethod
     def _result(self) -> R: ...
@@ -122,7 +136,7 @@ class ExecutionHandle(Handle[ExecutionResult]):
         document = self._history.execution(self.id)
         if document["success"]:
             return ExecutionResult.of(document)
-        if document["metadata"]["error"] is None:
+        if document["status"] == "cancelled":
             raise CancelledError(f"execution {self.id!r} was cancelled", {"execution": self.id})
         raise self._history.execution_error(self.id)
 

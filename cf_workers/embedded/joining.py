@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from cf_workers.embedded.state import HINT, Address, StateDir
 from cf_workers.errors import ServerUnreachableError
 
 JOIN_WITHIN = 60.0
+LEAVE_WITHIN = 10.0
 LOOK_AGAIN = 0.02
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -44,7 +46,9 @@ class EmbeddedServer:
         """Lets go of the server. Safe to repeat."""
         if self._hold.descriptor >= 0:
             self._hold.close()
-            _find_a_guardian_for_an_orphan(StateDir(self.state_dir))
+            # Failing here would hide the outcome of the command; the next one that joins tries again.
+            with contextlib.suppress(ServerUnreachableError):
+                _find_a_guardian_for_an_orphan(StateDir(self.state_dir))
 
     def __enter__(self) -> Self:
         return self
@@ -152,4 +156,4 @@ def _find_a_guardian_for_an_orphan(state: StateDir) -> None:
     with opened(state.start_lock) as starting:
         # Whoever holds this lock is joining, and looks after the server itself.
         if starting.take(EXCLUSIVE) and not is_held(state.guard_lock) and is_held(state.data_lock):
-            _launch_guardian(state, time.monotonic() + JOIN_WITHIN)
+            _launch_guardian(state, time.monotonic() + LEAVE_WITHIN)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cf_workers.reliability.cancellation import Reason, Token, draining, surrender, token_for
-    from cf_workers.reliability.wiring import install
     from cf_workers.reliability.policy import ReliabilityPolicy
     from cf_workers.reliability.settings import reliable_configuration
+    from cf_workers.reliability.wiring import install
 
 _HOME = {
     "Reason": "cancellation",

@@ -58,9 +58,7 @@ class Drain(StartStopStep):
         self.asked = 0
         draining.clear()
         ledger.clear()
-        signals.worker_shutting_down.connect(
-            self.on_signal, sender=worker.hostname, weak=False, dispatch_uid="cf_workers.reliability.drain"
-        )
+        signals.worker_shutting_down.connect(self.on_signal, sender=worker.hostname, weak=False)
 
     def on_signal(self, how: str = "Warm", **_: Any) -> None:
         """Runs inside the signal handler."""

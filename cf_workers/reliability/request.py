@@ -5,12 +5,16 @@ Used as `Request = "cf_workers.reliability.request:Request"` on a task class.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery.platforms import signals
 from celery.worker.request import Request as CeleryRequest
 
-from cf_workers.reliability.cancellation import Reason, token_for
+from cf_workers.reliability.cancellation import Reason, draining, token_for
+from cf_workers.reliability.transport import Channel
+
+log = logging.getLogger(__name__)
 
 _AFTERMATH = frozenset({"task-succeeded", "task-failed", "task-retried", "task-rejected"})
 
@@ -19,6 +23,7 @@ class Request(CeleryRequest):
     """A request whose task is asked to stop. In a pool of processes it behaves as Celery's own."""
 
     _already_revoked: bool
+    acknowledged: bool
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Revoke a running task: announce it as revoked, and let its token tell the task."""
@@ -44,6 +49,30 @@ class Request(CeleryRequest):
             self._announce_cancelled(emit_retry=emit_retry)
         elif not emit_retry:
             token_for(self.id).cancel(Reason.DRAINING)
+
+    def acknowledge(self) -> None:
+        """Acknowledge. The event loop, which does it otherwise, stands still while the worker drains.
+
+        Without this, a drain that is killed in the end would run again what it had finished.
+        """
+        if self.acknowledged or not self._acts_alone():
+            super().acknowledge()
+            return
+        self.message.ack_log_error(log, self.connection_errors)
+        self.acknowledged = True
+
+    def reject(self, requeue: bool = False) -> None:
+        """Reject, and give the message back to other workers before this one has drained."""
+        if self.acknowledged or not self._acts_alone():
+            super().reject(requeue)
+            return
+        self.message.reject_log_error(log, self.connection_errors, requeue)
+        self.acknowledged = True
+        self.send_event("task-rejected", requeue=requeue)
+
+    def _acts_alone(self) -> bool:
+        """Repaired channels may be used from any thread."""
+        return draining.is_set() and isinstance(self.message.channel, Channel)
 
     def send_event(self, type: str, **fields: Any) -> None:
         """What a revoked task still did before it noticed is no news: it stays revoked."""

@@ -20,6 +20,8 @@ class AgentTask(Task):
     """Base of the tasks that ask a model."""
 
     abstract = True
+    Request = "cf_workers.tasks.request:AgentRequest"
+    resultrepr_maxsize = 60  # a result begins with its status; events and logs need no more of it
     max_retries = 3
     retry_backoff = 1.0
     retry_backoff_max = 60.0

@@ -160,6 +160,19 @@ def test_a_server_without_guardian_ends_when_its_last_user_leaves(state) -> None
     eventually(lambda: not anything_runs(state), "the server to end")
 
 
+def test_leaving_never_fails_even_when_the_server_is_orphaned_for_good(state, tmp_path, monkeypatch) -> None:
+    with join_or_start(state.path, silent):
+        guardian = guardian_pid(state)
+        kill(guardian)
+        eventually(lambda: not is_held(state.guard_lock), "the guardian to be gone")
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    monkeypatch.undo()
+
+    assert is_held(state.data_lock)
+    with join_or_start(state.path, silent) as successor:
+        assert not successor.started
+
+
 def test_a_killed_server_comes_back_on_its_port_with_its_data(state) -> None:
     with join_or_start(state.path, silent) as server:
         with redis.Redis.from_url(server.url) as client:

@@ -13,7 +13,14 @@ from typing import Any
 
 from celery import Celery, Task
 
-from cf_workers.reliability import ReliabilityPolicy, Token, install, reliable_configuration, surrender, token_for
+from cf_workers.reliability import (
+    ReliabilityPolicy,
+    Token,
+    install,
+    reliable_configuration,
+    surrender,
+    token_for,
+)
 
 STOCK = os.environ.get("STOCK") == "1"
 EVENTS = Path(os.environ["EVENTS"])

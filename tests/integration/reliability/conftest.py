@@ -70,6 +70,12 @@ class Server:
         with self.client() as client:
             return int(client.hlen("unacked"))
 
+    def outcome(self, task_id: str) -> str | None:
+        """The state that the result backend holds."""
+        with self.client() as client:
+            stored = client.get(f"celery-task-meta-{task_id}")
+        return None if stored is None else json.loads(stored)["status"]
+
     def settled(self) -> bool:
         """Nothing waits and nothing is held: what has not run twice by now never will."""
         return not self.waiting() and not self.held()
@@ -108,7 +114,9 @@ class Worker:
             ended = not self.alive
             found = predicate()
             if ended and not found:
-                pytest.fail(f"{self.name} exited with {self.process.returncode} before {what}\n{self.story()}")
+                pytest.fail(
+                    f"{self.name} exited with {self.process.returncode} before {what}\n{self.story()}"
+                )
             return found
 
         return eventually(looked, what, timeout, hint=self.story)
@@ -194,7 +202,8 @@ def start_worker(server: Server, tmp_path: Path) -> Iterator[Callable[..., Worke
 
 @pytest.fixture
 def producer(server: Server) -> Iterator[Celery]:
-    app = Celery("producer", broker=server.url, backend=server.url, set_as_current=False)
+    """Sends tasks. It has no result backend: one that outlives its server disturbs the test after."""
+    app = Celery("producer", broker=server.url, set_as_current=False)
     app.conf.update(task_default_queue="batch", broker_transport_options={"priority_steps": [0]})
     yield app
     app.close()

@@ -1,0 +1,31 @@
+"""Is there an answer already, or is somebody else about to get it? One response cache for the whole fleet.
+
+This room stands alone: it keeps opaque JSON documents under fingerprints, and knows neither agents nor
+workflows.
+"""
+
+from cf_workers.cache.cache import Cache, Miss
+from cf_workers.cache.fingerprint import fingerprint
+from cf_workers.cache.policy import CachePolicy, cacheable_reply
+from cf_workers.cache.secret import SecretSource, signing_secret
+from cf_workers.cache.single_flight import Alone, Failed, Follow, Lead, Ready, Standing
+from cf_workers.cache.store import CacheStats, Hit, Inspection
+
+__all__ = [
+    "Alone",
+    "Cache",
+    "CachePolicy",
+    "CacheStats",
+    "Failed",
+    "Follow",
+    "Hit",
+    "Inspection",
+    "Lead",
+    "Miss",
+    "Ready",
+    "SecretSource",
+    "Standing",
+    "cacheable_reply",
+    "fingerprint",
+    "signing_secret",
+]

@@ -1,0 +1,177 @@
+"""Who makes a call that many want at the same time?"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from cf_workers.cache import Alone, Failed, Follow, Lead, Ready
+from cf_workers.cache.single_flight import Renewal
+from tests.support import eventually
+
+PERMANENT_KEYS = ("cfw:cache:{*}:counters",)
+
+CALL = "c" * 64
+
+
+@pytest.fixture
+def join(cache):
+    """Ask for a standing, as the attempt and the step of that name."""
+    return lambda name, key=CALL: cache.lead_or_follow(key, holder=f"attempt-{name}", waiter=name)
+
+
+def test_the_first_to_ask_leads_and_the_others_follow_until_the_end_of_its_lease(join, clock):
+    assert join("a") == Lead(CALL, "attempt-a", until=clock.now() + 10)
+    assert join("b") == Follow(CALL, "b", due=clock.now() + 10)
+    assert join("c") == Follow(CALL, "c", due=clock.now() + 10)
+
+
+def test_different_calls_have_leaders_of_their_own(join):
+    assert isinstance(join("a"), Lead)
+    assert isinstance(join("b", "d" * 64), Lead)
+
+
+def test_a_leader_that_asks_again_still_leads(join):
+    join("a")
+
+    assert isinstance(join("a"), Lead)
+
+
+def test_a_leader_that_lands_gets_everybody_who_waits_in_the_order_of_arrival(cache, join, clock):
+    lead = join("z")
+    for name in ("c", "a", "b"):
+        clock.sleep(0.1)
+        join(name)
+    cache.store(CALL, "answer", tags={}, cost_nanos=None)
+
+    assert cache.complete(lead) == ["c", "a", "b"]
+    assert join("c") == join("a") == Ready()
+    assert cache.complete(lead) == []
+
+
+def test_who_comes_after_the_answer_was_stored_is_told_to_look_it_up(cache, join):
+    cache.complete(join("a"))
+    cache.store(CALL, "answer", tags={}, cost_nanos=None)
+
+    assert join("b") == Ready()
+
+
+def test_an_answer_past_its_time_to_live_is_not_ready(make_cache, clock):
+    cache = make_cache(ttl_seconds=5)
+    cache.store(CALL, "answer", tags={}, cost_nanos=None)
+    clock.sleep(5)
+
+    assert isinstance(cache.lead_or_follow(CALL, holder="h", waiter="w"), Lead)
+
+
+def test_when_the_leader_dies_the_first_to_look_after_its_lease_takes_over(join, clock):
+    join("a")
+    due = join("b").due
+    join("c")
+
+    clock.time = due - 0.01
+    assert isinstance(join("b"), Follow)
+    clock.time = due
+    taken = join("b")
+    assert (taken.holder, taken.took_over) == ("attempt-b", True)
+    assert isinstance(join("c"), Follow)
+
+
+def test_a_leader_that_renews_is_not_taken_over(cache, join, clock):
+    lead = join("a")
+    for _ in range(5):
+        clock.sleep(6)
+        assert cache.flights.renew([lead]) == []
+        assert isinstance(join("b"), Follow)
+
+
+def test_a_leader_that_was_taken_over_hears_of_it_and_wakes_nobody(cache, join, clock):
+    lost = join("a")
+    clock.sleep(10)
+    taken = join("b")
+    join("c")
+
+    assert cache.flights.renew([lost, taken]) == [lost]
+    assert cache.complete(lost) == []
+    assert cache.complete(taken) == ["c"]
+
+
+def test_a_leader_that_was_cancelled_fails_nobody_and_the_longest_waiting_leads_next(cache, join, clock):
+    lead = join("a")
+    for name in ("b", "c", "d"):
+        clock.sleep(0.1)
+        join(name)
+
+    assert cache.abandon(lead) == ["b"]
+    following = join("b")
+    assert isinstance(following, Lead)
+    assert cache.complete(following) == ["c", "d"]
+
+
+def test_if_the_next_leader_never_comes_the_others_lead_when_they_look_again(cache, join, clock):
+    lead = join("a")
+    join("b")
+    due = join("c").due
+    cache.abandon(lead)
+
+    clock.time = due
+    assert isinstance(join("c"), Lead)
+
+
+def test_a_failure_that_any_such_call_would_meet_is_told_to_those_who_waited_and_to_nobody_else(cache, join):
+    lead = join("a")
+    join("b")
+    failure = {"type": "CallRejectedError", "message": "too long"}
+
+    assert cache.fail(lead, failure) == ["b"]
+    assert join("b") == Failed(failure)
+    assert isinstance(join("newcomer"), Lead)
+    assert isinstance(join("b"), Follow)
+
+
+def test_after_an_answer_that_cannot_be_shared_each_waiter_calls_for_itself(cache, join):
+    lead = join("a")
+    join("b")
+    join("c")
+
+    assert cache.disperse(lead) == ["b", "c"]
+    assert join("b") == join("c") == Alone()
+
+
+def test_who_parked_too_late_to_be_woken_finds_out(cache, join):
+    lead = join("a")
+    follow = join("b")
+
+    assert cache.waits(follow)
+    cache.complete(lead)
+    assert not cache.waits(follow)
+
+
+def test_who_leaves_is_not_woken(cache, join):
+    lead = join("a")
+    join("b")
+    join("c")
+    cache.leave(CALL, "b")
+
+    assert cache.complete(lead) == ["c"]
+
+
+def test_with_the_cache_off_everybody_calls_alone(make_cache):
+    assert make_cache(enabled=False).lead_or_follow(CALL, holder="h", waiter="w") == Alone()
+
+
+def test_a_lease_is_renewed_for_as_long_as_the_leader_works_and_not_longer():
+    lead, renewed, finished = Lead(CALL, "h", 0.0), [], threading.Event()
+    renewal = Renewal(renewed.extend, lease_seconds=0.06)
+
+    with renewal.holding(lead):
+        eventually(lambda: len(renewed) >= 3, "three renewals")
+    finished.set()
+    eventually(lambda: not any(t.name == "cache-renewal" for t in threading.enumerate()), "the thread to end")
+    count = len(renewed)
+
+    with renewal.holding(Lead(CALL, "h2", 0.0)):
+        eventually(lambda: len(renewed) > count, "a renewal after a pause")
+    assert renewed[:count] == [lead] * count
+    assert {each.holder for each in renewed[count:]} == {"h2"}
