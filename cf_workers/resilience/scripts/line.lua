@@ -66,14 +66,24 @@ function Line.is_ahead(seconds)
     return false
 end
 
+-- The least virtual time of those who wait or have asked lately. A tenant with few calls at a time is between
+-- two of them for a moment, and does not lose what it is behind by that; who was idle for longer does.
+local function least_start()
+    local least = start_of(Line.tenant)
+    for tenant in pairs(waiting()) do least = math.min(least, start_of(tenant)) end
+    for field, asked in pairs(Line.is) do
+        local tenant = string.match(field, '^t:(.*)$')
+        if tenant and asked > now - policy.line.grace then least = math.min(least, start_of(tenant)) end
+    end
+    return least
+end
+
 function Line.admit(seconds)
     if Line.turns then leave(Line.member) end
-    local start = start_of(Line.tenant)
-    local floor = start
-    for tenant in pairs(waiting()) do floor = math.min(floor, start_of(tenant)) end
+    local start, floor = start_of(Line.tenant), least_start()
     local ceiling = floor + policy.line.interactive_slack * seconds / Line.weight
     write(K.line, {V = floor, ['v:' .. Line.tenant] = math.min(start + seconds / Line.weight, ceiling),
-        ['w:' .. Line.tenant] = Line.weight})
+        ['w:' .. Line.tenant] = Line.weight, ['t:' .. Line.tenant] = now})
 end
 
 -- Corrects the share by what the call has really used.
@@ -102,7 +112,8 @@ local function turn(wait, spacing, random)
     if turn_at > now + wait + policy.line.longest then
         return now + wait + policy.line.longest * (0.5 + random / 2), 0
     end
-    write(K.line, {[field] = turn_at + pace / policy.line.eagerness, ['w:' .. Line.tenant] = Line.weight})
+    write(K.line, {[field] = turn_at + pace / policy.line.eagerness, ['w:' .. Line.tenant] = Line.weight,
+        ['t:' .. Line.tenant] = now})
     return turn_at + random * pace, policy.line.turns
 end
 
