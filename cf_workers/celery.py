@@ -18,25 +18,36 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, connect
-from cf_workers.agents.definition import AgentDefinition
+from cf_workers._redis import Keys, connect, connect_bounded, load_scripts
+from cf_workers.agents.definition import AgentDefinition, Usage
+from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
-from cf_workers.application import default_context
+from cf_workers.application import Context, default_context
+from cf_workers.cache import Cache, signing_secret
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
+from cf_workers.tasks.answering import Direct
 from cf_workers.tasks.app import app
+from cf_workers.tasks.cached import Cached
+from cf_workers.tasks.guarded import Guarded
+from cf_workers.tasks.withdrawing import withdraw
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.reconciler import Reconciler
 from cf_workers.workflows.record import RunStore
 
 __all__ = ["app"]
 
 _UNKNOWN = 1
+_GUARD_TIMEOUT_SECONDS = 0.25
+_NOT_FOUND = "404"
 _AGENTS_CACHED = 512
 
 
@@ -53,6 +64,11 @@ def build_runtime() -> runtime.Runtime:
     def plan(agent: str, options: ExecutionOptions) -> Planned:
         return plan_execution(agent, context.project, settings, options)
 
+    provider = AnthropicProvider(
+        ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
+    )
+    guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
+    answering = Cached(guarded, _cache(context), namespace=settings.namespace, wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -64,17 +80,58 @@ def build_runtime() -> runtime.Runtime:
         ),
         launcher=Launcher(app, store, definitions, Joins(app)),
         heartbeat=Heartbeat(
-            client, keys, worker=worker, about=lambda: _about(worker), policy=settings.liveness_policy
+            client,
+            keys,
+            worker=worker,
+            about=lambda: _about(worker),
+            also=guarded.renew,
+            policy=settings.liveness_policy,
         ),
-        model=AnthropicProvider(
-            ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
-        ),
+        provider=provider,
+        answering=answering,
+        is_cacheable=lambda step: _is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
     )
 
 
 runtime.install(build_runtime)
+
+
+def _guard(context: Context) -> Guard:
+    settings = context.settings
+    bounded = connect(
+        context.redis_url,
+        max_connections=settings.worker.concurrency + 20,
+        timeout_seconds=_GUARD_TIMEOUT_SECONDS,
+    )
+    return Guard(bounded, Keys(), settings.guard_policy)
+
+
+def _cache(context: Context) -> Cache:
+    settings = context.settings
+    bounded = connect_bounded(
+        settings.cache_url or context.redis_url,
+        timeout_seconds=settings.cache.timeout_seconds,
+        max_connections=settings.worker.concurrency + 20,
+    )
+    keys = Keys(settings.namespace)
+    return Cache(bounded, keys, signing_secret(os.environ, bounded, keys), policy=settings.cache_policy)
+
+
+def _credential() -> str:
+    """A name for the credential that the SDK will use, as far as the environment says."""
+    found = os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")
+    return credential_digest(found) if found else "default"
+
+
+def _is_cacheable(context: Context, step: PlannedStep) -> bool:
+    """The step's own word, then that of the project where the worker runs, as it is now."""
+    if step.cacheable is not None or context.project_path is None:
+        return step.cacheable is not False
+    section = context.project.cache
+    return section.enabled and step.agent not in section.exclude_agents
+
 
 _queues: list[str] = []
 
@@ -90,12 +147,15 @@ def _about(worker: str) -> Mapping[str, Any]:
 
 
 def queue_length(queue: str) -> int:
-    """Messages waiting in a queue; a number above zero where the broker does not say."""
+    """Messages waiting in a queue; a number above zero where the broker does not say.
+
+    On Redis a queue without messages does not exist.
+    """
     with app.connection_for_read() as connection:
         try:
             return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-        except connection.channel_errors:
-            return _UNKNOWN
+        except connection.channel_errors as error:
+            return 0 if str(getattr(error, "reply_code", None)) == _NOT_FOUND else _UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -107,9 +167,12 @@ class _Duties:
 
     @classmethod
     def begin(cls) -> _Duties:
-        """Load the SDK, make the clients and write the liveness key, in this order."""
+        """Load and connect what a first call would wait for, then write the liveness key."""
         found = runtime.current()
-        found.model.warm()
+        found.provider.warm()
+        cost_usd(DEFAULT_MODEL, Usage())  # loads the table of prices
+        load_scripts(found.client)
+        found.launcher.warm()
         found.heartbeat.start()
         reconciler = Reconciler(
             found.client,
@@ -126,7 +189,7 @@ class _Duties:
     def end(self) -> None:
         self.reconciler.stop()
         self.runtime.heartbeat.stop()
-        self.runtime.model.close()
+        self.runtime.provider.close()
 
 
 _duties: dict[int, _Duties] = {}
@@ -136,6 +199,8 @@ _duties: dict[int, _Duties] = {}
 def _note_queues(instance: Any, **_: Any) -> None:
     if instance.app is app:
         _queues[:] = list(app.amqp.queues.consume_from)
+        if duties := _duties.get(os.getpid()):
+            duties.runtime.heartbeat.beat()  # the first one was before the queues were known
 
 
 @signals.worker_init.connect(weak=False)
@@ -148,6 +213,13 @@ def _begin(sender: Any, **_: Any) -> None:
 @signals.worker_process_init.connect(weak=False)
 def _begin_in_child(**_: Any) -> None:
     _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.task_revoked.connect(weak=False)
+def _withdraw(sender: Any, request: Any, terminated: bool, **_: Any) -> None:
+    """A task that runs hears of its revocation itself."""
+    if sender.app is app and not terminated:
+        withdraw(runtime.current(), sender.name, request.id, request.args or ())
 
 
 @signals.worker_shutdown.connect(weak=False)

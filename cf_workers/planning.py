@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.agents.models import check_model
 from cf_workers.errors import InputError, ProjectError, TaskTooLongError
-from cf_workers.project import Project, check_agents
+from cf_workers.project import Problem, Project, check_agents
+from cf_workers.project.problems import at, project_error
 from cf_workers.settings import Settings
 from cf_workers.wire import Payload
 from cf_workers.workflows.inputs import input_names
@@ -31,6 +33,7 @@ class ExecutionOptions(Payload):
     timeout_seconds: float | None = Field(None, gt=0)
     max_retries: int | None = Field(None, ge=0)
     cacheable: bool | None = None
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class WorkflowOptions:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
         lane: the queue of steps that name none.
+        fail_fast: steps fail where they would have to wait for admission: breaker, limits.
     """
 
     sequential: bool = False
     pass_output: bool = True
     lane: Lane = "interactive"
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,34 @@ class Planned:
     definitions: Mapping[str, str]
 
 
+def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
+    """Check what a caller sets for one execution.
+
+    Raises:
+        InputError: an option is unknown or has a value that cannot be used.
+    """
+    try:
+        return ExecutionOptions.model_validate(dict(options))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        known = ", ".join(ExecutionOptions.model_fields)
+        raise InputError(
+            f"options of an execution cannot be used: {wrong}", {"hint": f"options are {known}"}
+        ) from None
+
+
 def check_task(task: str | None, limit: int) -> None:
-    """Refuse a task that is too long.
+    """Refuse a task that is too long, or that is not text.
 
     Raises:
         TaskTooLongError: it has more than `limit` characters.
+        InputError: it holds lone surrogates, as bytes that are not UTF-8 become on a command line.
     """
-    if task is not None and len(task) > limit:
+    if task is None:
+        return
+    if any("\ud800" <= character <= "\udfff" for character in task):
+        raise InputError("the task is not valid UTF-8", {"hint": "convert it, for example with iconv"})
+    if len(task) > limit:
         raise TaskTooLongError(
             f"the task has {len(task)} characters; the limit is {limit}",
             {"hint": "shorten it, or raise CF_WORKERS_MAX_TASK_CHARS", "length": len(task), "limit": limit},
@@ -81,7 +107,7 @@ def plan_execution(
     """
     chosen = options or ExecutionOptions()
     definition = project.agent(agent)
-    step = StepSpec(id=agent, agent=agent, **chosen.model_dump())
+    step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast"}))
     planned = _plan_step(step, definition, project, settings)
     return _planned(agent, [planned], {agent: definition})
 
@@ -113,6 +139,38 @@ def plan_workflow(
     if chosen.sequential:
         steps = _one_after_the_other(spec.name, steps)
     return _planned(spec.name, steps, definitions)
+
+
+def check_project(project: Project, settings: Settings) -> None:
+    """Make sure that every agent and every workflow of a project can be used.
+
+    Raises:
+        ProjectError: not all can; everything that is wrong is listed.
+    """
+    found = list(project.problems)
+    for name in project.agent_names:
+        found += _problems_of(project, at("agents", name), partial(plan_execution, name, project, settings))
+    for name in project.workflow_names:
+        found += _problems_of(project, at("workflows", name), partial(_plan_named, name, project, settings))
+    problems = list(dict.fromkeys(project.located(found)))
+    if problems:
+        raise project_error(
+            f"the project {project.name!r}", sorted(problems, key=lambda problem: problem.line or 0)
+        )
+
+
+def _plan_named(name: str, project: Project, settings: Settings) -> Planned:
+    return plan_workflow(project.workflow(name), project, settings)
+
+
+def _problems_of(project: Project, place: str, plan: Callable[[], object]) -> list[Problem]:
+    try:
+        plan()
+    except ProjectError as error:
+        return [Problem(**problem) for problem in error.problems]
+    except InputError as error:
+        return [Problem(str(project.path), place, error.message, error.hint)]
+    return []
 
 
 def resolve_inputs(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, str]:
@@ -159,8 +217,13 @@ def _plan_step(
         dependencies=step.dependencies,
         rule=step.rule,
         allow_failure=step.allow_failure,
-        cacheable=_first(step.cacheable, definition.cacheable, None),
+        cacheable=_first(step.cacheable, definition.cacheable, _excluded(step.agent, project)),
     )
+
+
+def _excluded(agent: str, project: Project) -> bool | None:
+    """False for an agent whose answers the project never keeps, wherever the worker runs."""
+    return False if agent in project.cache.exclude_agents or not project.cache.enabled else None
 
 
 def _one_after_the_other(workflow: str, steps: list[PlannedStep]) -> list[PlannedStep]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -20,13 +21,16 @@ from pydantic_settings import (
 )
 
 from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
 from cf_workers.project import Project
+from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
 from cf_workers.workflows.liveness import LivenessPolicy
 from cf_workers.workflows.reconciler import ReconcilerPolicy
 from cf_workers.workflows.record import RecordPolicy
 
 PREFIX = "CF_WORKERS_"
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class _Section(BaseModel):
@@ -61,12 +65,48 @@ class WorkerSettings(_Section):
     visibility_timeout_seconds: float = Field(60.0, ge=5)
 
 
+class LimitSettings(_Section):
+    """What the fleet may use per minute, and at once; the rest is learnt from the provider's answers."""
+
+    requests_per_minute: float | None = Field(None, gt=0)
+    input_tokens_per_minute: float | None = Field(None, gt=0)
+    output_tokens_per_minute: float | None = Field(None, gt=0)
+    burst_seconds: float = Field(5.0, gt=0)
+    max_concurrent_agents: int | None = Field(None, ge=1)
+    weights: dict[str, float] = {}
+
+
+class BreakerSettings(_Section):
+    """The circuit breaker of each credential and class of models."""
+
+    window_seconds: float = Field(30.0, gt=0)
+    minimum_calls: int = Field(20, ge=1)
+    failure_rate: float = Field(0.5, gt=0, le=1)
+    consecutive_failures: int = Field(10, ge=1)
+    cooldown_seconds: float = Field(5.0, gt=0)
+    longest_cooldown_seconds: float = Field(30.0, gt=0)
+    probes: int = Field(3, ge=1)
+
+
+class CacheSettings(_Section):
+    """The response cache."""
+
+    enabled: bool = True
+    ttl_hours: float = Field(24.0, gt=0)
+    stale_hours: float = Field(24.0, ge=0)
+    max_size_mb: float = Field(100.0, gt=0)
+    exclude_agents: tuple[str, ...] = ()
+    shards: int = Field(1, ge=1)
+    timeout_seconds: float = Field(0.25, gt=0)
+
+
 class RunSettings(_Section):
     """Run records."""
 
     retention_seconds: float = Field(7 * 86_400.0, gt=0)
     active_seconds: float = Field(30 * 86_400.0, gt=0)
     patience_seconds: float = Field(5.0, gt=0)
+    reconcile_seconds: float = Field(5.0, gt=0)
 
 
 class Settings(BaseSettings):
@@ -78,6 +118,7 @@ class Settings(BaseSettings):
 
     redis_url: str | None = Field(None, repr=False)
     broker_url: str | None = Field(None, repr=False)
+    cache_url: str | None = Field(None, repr=False)
     config: str | None = None
     namespace: str = Field("cfw", pattern=r"^[A-Za-z0-9_-]+$")
     max_task_chars: int = Field(100_000, ge=1)
@@ -85,12 +126,22 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     worker: WorkerSettings = WorkerSettings()
     runs: RunSettings = RunSettings()
+    limits: LimitSettings = LimitSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    cache: CacheSettings = CacheSettings()
 
-    @field_validator("redis_url", "broker_url")
+    @field_validator("redis_url", "cache_url")
     @classmethod
-    def _known_scheme(cls, url: str | None) -> str | None:
+    def _of_a_redis_server(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(_REDIS_SCHEMES):
+            raise ValueError("is not the URL of a Redis server; write for example redis://localhost:6379/0")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _of_a_broker(cls, url: str | None) -> str | None:
         if url is not None and "://" not in url:
-            raise ValueError("is not a URL; write for example redis://localhost:6379/0")
+            raise ValueError("is not a URL; write for example amqp://localhost:5672//")
         return url
 
     @property
@@ -107,8 +158,38 @@ class Settings(BaseSettings):
         return LivenessPolicy(self.worker.heartbeat_seconds, self.worker.lease_seconds)
 
     @property
+    def guard_policy(self) -> GuardPolicy:
+        limits = self.limits
+        return GuardPolicy(
+            breaker=BreakerPolicy(**self.breaker.model_dump()),
+            limits=LimitsPolicy(
+                limits.requests_per_minute,
+                limits.input_tokens_per_minute,
+                limits.output_tokens_per_minute,
+                limits.burst_seconds,
+            ),
+            window=WindowPolicy(cap=limits.max_concurrent_agents),
+            fairness=FairnessPolicy(weights=limits.weights),
+        )
+
+    @property
+    def cache_policy(self) -> CachePolicy:
+        cache = self.cache
+        policy = CachePolicy.of_section(
+            enabled=cache.enabled, ttl_hours=cache.ttl_hours, max_size_mb=cache.max_size_mb
+        )
+        return replace(
+            policy,
+            stale_seconds=cache.stale_hours * 3600.0,
+            shards=cache.shards,
+            timeout_seconds=cache.timeout_seconds,
+        )
+
+    @property
     def reconciler_policy(self) -> ReconcilerPolicy:
-        return ReconcilerPolicy(patience_seconds=self.runs.patience_seconds)
+        return ReconcilerPolicy(
+            patience_seconds=self.runs.patience_seconds, runs_every_seconds=self.runs.reconcile_seconds
+        )
 
 
 def load_settings(
@@ -155,6 +236,9 @@ def _below_environment(project: Project | None, environ: Mapping[str, str]) -> d
         section = project.performance
         wanted = section.declared & {"timeout_seconds", "max_retries"}
         below["agents"] = {name: getattr(section, name) for name in wanted}
+        if section.max_concurrent_agents is not None:
+            below["limits"] = {"max_concurrent_agents": section.max_concurrent_agents}
+        below["cache"] = {name: getattr(project.cache, name) for name in project.cache.declared}
     return below
 
 

@@ -1,17 +1,19 @@
 """The only way into Redis: every key and its lifetime, Lua scripts by name, connections."""
 
 from cf_workers._redis.connect import RedisClient, connect, connect_bounded, describe_url
-from cf_workers._redis.keys import PERMANENT, CacheShardKeys, FlightKeys, Keys
-from cf_workers._redis.lua import Script
+from cf_workers._redis.keys import PERMANENT, CacheShardKeys, FlightKeys, GuardKeys, Keys
+from cf_workers._redis.lua import Script, load_scripts
 
 __all__ = [
     "PERMANENT",
     "CacheShardKeys",
     "FlightKeys",
+    "GuardKeys",
     "Keys",
     "RedisClient",
     "Script",
     "connect",
     "connect_bounded",
     "describe_url",
+    "load_scripts",
 ]

@@ -16,22 +16,30 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 SOCKET_TIMEOUT_SECONDS = 30.0
 
 
-def connect(url: str, *, max_connections: int = 64) -> RedisClient:
+def connect(
+    url: str,
+    *,
+    max_connections: int = 64,
+    timeout_seconds: float | None = None,
+) -> RedisClient:
     """Return a thread-safe client; nothing is sent before its first command.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
         max_connections: bound of its pool; a caller beyond it waits for a connection.
+        timeout_seconds: for users who would rather go on without an answer: bound of connecting, of sending
+            and of waiting, each, and nothing is tried twice.
     """
+    patient = timeout_seconds is None
     pool = redis.BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
-        timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        timeout=timeout_seconds or SOCKET_TIMEOUT_SECONDS,
+        socket_timeout=timeout_seconds or SOCKET_TIMEOUT_SECONDS,
+        socket_connect_timeout=timeout_seconds or CONNECT_TIMEOUT_SECONDS,
         socket_keepalive=True,
         health_check_interval=25,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3),
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3 if patient else 0),
         decode_responses=True,
     )
     return redis.Redis(connection_pool=pool)
@@ -60,8 +68,22 @@ def connect_bounded(url: str, *, timeout_seconds: float, max_connections: int = 
 
 
 def describe_url(url: str) -> str:
-    """`redis://host:port/db`, without user, password and options: fit for logs and people."""
-    parts = urlsplit(url)
-    host = parts.hostname or "localhost"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
+    """`redis://host:port/db`, without user, password and options: fit for logs and people.
+
+    Of an address that cannot be taken apart for certain nothing but its scheme is told: an unescaped `/`, `?`
+    or `#` in a password moves the rest of it into the other parts.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "an address without a scheme"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return f"{scheme}://(unreadable)"
+    if rest.count("@") != parts.netloc.count("@"):
+        return f"{scheme}://(unreadable)"
+    if not host:
+        host = "" if scheme.startswith("unix") else "localhost"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}{f':{port}' if port else ''}{parts.path}"

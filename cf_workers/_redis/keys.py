@@ -11,14 +11,27 @@ one slot.
     run:{ID}:events           stream  as the run            what happened
     definition:{DIGEST}       string  as its last user      a pinned plan or agent definition
     definition:{DIGEST}:users set     as its last user      active runs that are pinned to it
-    idempotency:{DIGEST}      string  30 d                  run id
-    worker:{ID}               string  3 heartbeats          what a worker says of itself
+    idempotency:DIGEST        string  30 d                  run id
+    worker:ID                 string  3 heartbeats          what a worker says of itself
     reconciler                string  3 ticks               who reconciles
+    guard:{CRED}:spend        hash    until it may pass     why nothing is spent, and until when
+    guard:{CRED}:CLASS:breaker  hash  1 d after last use    state, cooldown, outcomes in a sliding window
+    guard:{CRED}:CLASS:gate     hash  as long as closed     closed until, and why
+    guard:{CRED}:CLASS:buckets  hash  1 d after last use    level and learnt limit of each token bucket
+    guard:{CRED}:CLASS:window   hash  1 d after last use    how many calls may be in flight
+    guard:{CRED}:CLASS:flights  zset  1 d after last use    permit -> when its lease ends
+    guard:{CRED}:CLASS:permits  hash  1 d after last use    permit -> what it reserved
+    guard:{CRED}:CLASS:probes   zset  1 d after last use    probing permit -> when its lease ends
+    guard:{CRED}:CLASS:line     hash  1 d after last use    tenants: virtual time, weight, waiters, next turn
+    guard:{CRED}:CLASS:waiters  zset  1 d after last use    lane, tenant, waiter -> when it asks again
+    guard:{CRED}:CLASS:waiting  hash  1 d after last use    lane, tenant, waiter -> turns left, reason
     runs                      zset    permanent, trimmed    run id -> created at
     active                    zset    permanent, drains     run id -> deadline
     claims                    zset    permanent, drains     run, step, fence -> last renewed
-    due                       zset    permanent, drains     run, step -> when it may go on
+    due                       zset    permanent, drains     run, step -> when its retry is due
+    parked                    zset    permanent, drains     run, step -> when it may be tried
     workers                   zset    permanent, trimmed    worker id -> last heartbeat
+    guards                    zset    permanent, trimmed    credential, model class -> last used
     counters                  hash    permanent             totals, e.g. calls that were lost
 
 The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
@@ -39,14 +52,16 @@ time to live of the entry that was stored last, its stale time and a day more.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 PERMANENT = (
     "runs",
     "active",
     "claims",
     "due",
+    "parked",
     "workers",
+    "guards",
     "counters",
     "cache:{*}:counters",
     "cache:secret",
@@ -67,6 +82,23 @@ class RunKeys:
 
     def all(self) -> tuple[str, ...]:
         return (self.run, self.steps, self.results, self.outputs, self.order, self.events)
+
+
+@dataclass(frozen=True)
+class GuardKeys:
+    """The keys that guard one credential's calls to a class of models; those of a credential in one slot."""
+
+    spend: str
+    breaker: str
+    gate: str
+    buckets: str
+    window: str
+    flights: str
+    permits: str
+    probes: str
+    line: str
+    waiters: str
+    waiting: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +161,10 @@ class Keys:
         return f"{self.namespace}:due"
 
     @property
+    def parked(self) -> str:
+        return f"{self.namespace}:parked"
+
+    @property
     def workers(self) -> str:
         return f"{self.namespace}:workers"
 
@@ -138,6 +174,16 @@ class Keys:
     @property
     def reconciler(self) -> str:
         return f"{self.namespace}:reconciler"
+
+    def guard(self, credential: str, model_class: str) -> GuardKeys:
+        shared = f"{self.namespace}:guard:{{{credential}}}"
+        base = f"{shared}:{model_class}"
+        own = [field.name for field in fields(GuardKeys) if field.name != "spend"]
+        return GuardKeys(spend=f"{shared}:spend", **{name: f"{base}:{name}" for name in own})
+
+    @property
+    def guards(self) -> str:
+        return f"{self.namespace}:guards"
 
     @property
     def counters(self) -> str:

@@ -8,7 +8,8 @@ A script's header names what it takes, and the loader gives these names to the c
     -- RETURNS: the number renewed
     -- REPEAT: safe
 
-`-- INCLUDES: name` puts the functions of another file in front of it; that one has no header of its own.
+What several scripts of a room share stands in files of its own, without such a header; a script names them,
+in order, in a further line `-- USES: …`, and they are put before it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from redis.client import Pipeline
 
 from cf_workers.wire import canonical_json
 
-_HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT|INCLUDES):[ ]*(.*)$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (KEYS|ARGV|RETURNS|REPEAT|USES):[ ]*(.*)$", re.MULTILINE)
 
 _AS_THEY_ARE = frozenset({str, int, float, bytes})
+
+
+_ALL: list[Script] = []
 
 
 class Script:
@@ -36,17 +40,17 @@ class Script:
     """
 
     def __init__(self, package: str, name: str) -> None:
-        text = _read(package, name)
+        text = _text(package, name)
         header = dict(_HEADER.findall(text))
         if missing := {"KEYS", "ARGV", "RETURNS", "REPEAT"} - header.keys():
             raise ValueError(f"{package}/scripts/{name}.lua: the header lacks {sorted(missing)}")
         self.name = name
         self.keys = tuple(header["KEYS"].split())
         self.args = tuple(header["ARGV"].split())
-        included = "\n".join(_read(package, other) for other in header.get("INCLUDES", "").split())
-        tables = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}"
-        self._source = f"{tables}\n{included}\n{text}"
-        self._script = redis.Redis().register_script(self._source)
+        shared = "".join(_text(package, part) for part in header.get("USES", "").split())
+        self.source = f"{_table('K', 'KEYS', self.keys)} {_table('A', 'ARGV', self.args)}\n{shared}{text}"
+        self._script = redis.Redis().register_script(self.source)
+        _ALL.append(self)
 
     def __call__(self, client: Any, keys: Mapping[str, str], args: Mapping[str, Any]) -> Any:
         """Run it on `client` (or queue it on a pipeline).
@@ -77,8 +81,16 @@ class Script:
         return TypeError(f"{self.name}.lua takes KEYS {self.keys} and ARGV {self.args}")
 
 
-def _read(package: str, name: str) -> str:
+def _text(package: str, name: str) -> str:
     return resources.files(package).joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def load_scripts(client: Any) -> None:
+    """Let the server compile every script that this process knows, so that no first call has to."""
+    with client.pipeline(transaction=False) as pipe:
+        for script in _ALL:
+            pipe.script_load(script.source)
+        pipe.execute()
 
 
 def _table(name: str, source: str, fields: tuple[str, ...]) -> str:

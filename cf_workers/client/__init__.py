@@ -5,6 +5,7 @@ print(client.submit("code-reviewer", "Review this diff: …").result(timeout=120
 """
 
 from cf_workers.client.client import Client
+from cf_workers.client.compiled import compiled_document
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.results import ExecutionResult, Outcome, RunResult, StepResult
 
@@ -16,4 +17,5 @@ __all__ = [
     "RunHandle",
     "RunResult",
     "StepResult",
+    "compiled_document",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -19,21 +18,24 @@ from cf_workers._redis import Keys, connect, describe_url
 from cf_workers.application import Context, open_context
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.results import Outcome
-from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ProjectError, ServerUnreachableError
+from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
 from cf_workers.planning import (
     ExecutionOptions,
+    Planned,
     WorkflowOptions,
     check_task,
     plan_execution,
     plan_workflow,
+    read_options,
     resolve_inputs,
 )
-from cf_workers.project import parse_workflow
+from cf_workers.project import Project, parse_workflow, read_workflow_file
 from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
+from cf_workers.settings import Settings
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
 from cf_workers.workflows.definitions import Definitions
-from cf_workers.workflows.history import History
+from cf_workers.workflows.history import FINAL, History
 from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import live_workers
@@ -74,6 +76,20 @@ class Client:
         """
         return self._open()
 
+    @property
+    def project(self) -> Project:
+        """The project as it is now; needs no server.
+
+        Raises:
+            ConfigError: there is none, or its file cannot be read.
+        """
+        return self._here.project
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force; needs no server."""
+        return self._here.settings
+
     def submit(
         self,
         agent: str,
@@ -97,15 +113,16 @@ class Client:
             InputError: the input cannot work; nothing was enqueued.
             ServerUnreachableError: the server does not answer.
         """
-        check_task(task, self.context.settings.max_task_chars)
-        options = ExecutionOptions(
-            model=model,
-            max_tokens=max_tokens,
-            timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
-            cacheable=cacheable,
+        options = read_options(
+            {
+                "model": model,
+                "max_tokens": max_tokens,
+                "timeout_seconds": timeout_seconds,
+                "max_retries": max_retries,
+                "cacheable": cacheable,
+            }
         )
-        planned = plan_execution(agent, self.context.project, self.context.settings, options)
+        planned = self.check_execution(agent, task, options)
         execution = uuid4().hex
         message = self._app.signature(
             RUN_AGENT,
@@ -178,16 +195,9 @@ class Client:
             InputError: the input cannot work; nothing was enqueued.
             ServerUnreachableError: the server does not answer.
         """
-        settings = self.context.settings
         spec = self.workflow(workflow)
-        check_task(task, settings.max_task_chars)
-        if spec.is_list and spec.steps and not (task or "").strip():
-            raise InputError(
-                f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
-                {"hint": "give one with --task"},
-            )
         values = resolve_inputs(spec, inputs or {})
-        planned = plan_workflow(spec, self.context.project, settings, self._allowed(options))
+        planned = self.check_workflow(spec, task, inputs=values, options=options)
         new = NewRun(
             run=uuid4().hex,
             kind="workflow",
@@ -201,6 +211,42 @@ class Client:
             run = self._launcher.start(new, planned.definitions)
         return RunHandle(self, self.history, run)
 
+    def check_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Planned:
+        """What `submit` would enqueue; needs no server.
+
+        Raises:
+            InputError: the input cannot work.
+        """
+        settings = self.settings
+        check_task(task, settings.max_task_chars)
+        if not task.strip():
+            raise InputError("the task is empty", {"hint": "say what the agent is to do"})
+        return plan_execution(agent, self.project, settings, options)
+
+    def check_workflow(
+        self,
+        workflow: Workflow | WorkflowSpec,
+        task: str | None = None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        options: WorkflowOptions | None = None,
+    ) -> Planned:
+        """What `start_workflow` would enqueue; needs no server.
+
+        Raises:
+            InputError: the input cannot work.
+        """
+        settings = self.settings
+        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
+        check_task(task, settings.max_task_chars)
+        if spec.is_list and spec.steps and not (task or "").strip():
+            raise InputError(
+                f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
+                {"hint": "give one with --task"},
+            )
+        resolve_inputs(spec, inputs or {})
+        return plan_workflow(spec, self.project, settings, self._allowed(options))
+
     def workflow(self, workflow: Workflow) -> WorkflowSpec:
         """Read a workflow by name, from a file or from a mapping.
 
@@ -208,11 +254,10 @@ class Client:
             InputError: there is none of that name, or it cannot be used; every problem is listed.
         """
         if isinstance(workflow, str) and not _is_path(workflow):
-            return self.context.project.workflow(workflow)
+            return self.project.workflow(workflow)
         if isinstance(workflow, Mapping):
-            return _parsed(str(workflow.get("name") or "workflow"), workflow, None)
-        path = Path(workflow)
-        return _parsed(path.stem, _read_json(path), str(path))
+            return _parsed(str(workflow.get("name") or "workflow"), workflow)
+        return read_workflow_file(Path(workflow), self.project)
 
     def run(self, run: str) -> RunHandle:
         """The handle of a run by its id."""
@@ -236,6 +281,21 @@ class Client:
                 self._launcher.forget(header)
                 self._launcher.finish(header)
             return self.history.status(run)
+
+    def check_retry(self, run: str) -> None:
+        """Make sure that there is something to run again.
+
+        Raises:
+            UnknownRunError: there is none of that id.
+            InputError: it is still active, or it has succeeded.
+        """
+        with self.reaching():
+            status = self.history.status(run)
+        if status == "succeeded":
+            raise InputError(f"run {run!r} has succeeded: there is nothing to retry", {"run": run})
+        if status not in FINAL:
+            hint = f"wait for its end, or cancel it with `cf-workers runs cancel {run}`"
+            raise InputError(f"run {run!r} is still {status}", {"run": run, "hint": hint})
 
     def retry(self, run: str) -> int:
         """Run again what did not succeed; returns the number of the new attempt.
@@ -300,6 +360,11 @@ class Client:
         self.close()
 
     @cached_property
+    def _here(self) -> Context:
+        """Project and settings, which need no server."""
+        return self.__dict__.get("context") or self._open(need_server=False)
+
+    @cached_property
     def _redis(self) -> Any:
         return connect(self.context.redis_url)
 
@@ -329,7 +394,7 @@ class Client:
     def _allowed(self, options: WorkflowOptions | None) -> WorkflowOptions:
         """The options with the project's features applied."""
         chosen = options or WorkflowOptions()
-        if self.context.project.features.parallel_workflows_enabled:
+        if self.project.features.parallel_workflows_enabled:
             return chosen
         return WorkflowOptions(sequential=True, pass_output=chosen.pass_output, lane=chosen.lane)
 
@@ -363,17 +428,8 @@ def _is_path(text: str) -> bool:
     return text.endswith(".json") or "/" in text
 
 
-def _parsed(name: str, raw: Any, file: str | None) -> WorkflowSpec:
-    spec, problems = parse_workflow(name, raw, place="", file=file)
+def _parsed(name: str, raw: Any) -> WorkflowSpec:
+    spec, problems = parse_workflow(name, raw, place="")
     if spec is None:
         raise project_error(f"workflow {name!r} cannot be used", problems)
     return spec
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"cannot read the workflow file {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ProjectError(f"{path} is not JSON: {error}") from None

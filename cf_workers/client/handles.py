@@ -34,12 +34,13 @@ class Events:
     async def __aiter__(self) -> AsyncIterator[RunEvent]:
         after = "0-0"
         while True:
+            ended = await asyncio.to_thread(self._history.status, self._run) in FINAL  # asked first
             events = await asyncio.to_thread(self._history.events, self._run, after=after)
             for event in events:
                 after = event.id
                 yield event
             if not events:
-                if await asyncio.to_thread(self._history.status, self._run) in FINAL:
+                if ended:
                     return
                 await asyncio.sleep(_ASYNC_POLL_SECONDS[1])
 
@@ -96,6 +97,9 @@ class Handle(ABC, Generic[R]):
     def result(self, timeout: float | None = None) -> R:
         """Wait, then return what came of it; see `wait`."""
         self.wait(timeout)
+        return self._reached_result()
+
+    def _reached_result(self) -> R:
         with self._client.reaching():
             return self._result()
 
@@ -116,7 +120,7 @@ class Handle(ABC, Generic[R]):
         while not await asyncio.to_thread(self.done):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, longest)
-        return await asyncio.to_thread(self.result, 0)
+        return await asyncio.to_thread(self._reached_result)
 
     @abstractmethod
     def _result(self) -> R: ...
@@ -132,7 +136,7 @@ class ExecutionHandle(Handle[ExecutionResult]):
         document = self._history.execution(self.id)
         if document["success"]:
             return ExecutionResult.of(document)
-        if document["metadata"]["error"] is None:
+        if document["status"] == "cancelled":
             raise CancelledError(f"execution {self.id!r} was cancelled", {"execution": self.id})
         raise self._history.execution_error(self.id)
 

@@ -78,7 +78,8 @@ class Project:
     @property
     def raw(self) -> Mapping[str, Any]:
         """The whole document, unknown keys included."""
-        return self._source.raw
+        raw: Mapping[str, Any] = self._source.raw
+        return raw
 
     @property
     def text(self) -> str:
@@ -127,7 +128,7 @@ class Project:
         definition, problems = read_definition(entry, self.root, str(self.path), self._files)
         problems = [*self._duplicates(entry.place), *problems]
         if definition is None or problems:
-            raise project_error(f"the agent {name!r}", self._located(problems))
+            raise project_error(f"the agent {name!r}", self.located(problems))
         return definition
 
     def workflow(self, name: str) -> WorkflowSpec:
@@ -145,12 +146,12 @@ class Project:
         if name not in self._specs:
             spec, problems = self._read_workflow(name)
             if spec is None or problems:
-                raise project_error(f"the workflow {name!r}", self._located(problems))
+                raise project_error(f"the workflow {name!r}", self.located(problems))
             self._specs[name] = spec
         # A workflow stays as it was loaded, but agents that are not in the project file come and go.
         problems = check_agents(self._specs[name], self)
         if problems:
-            raise project_error(f"the workflow {name!r}", self._located(problems))
+            raise project_error(f"the workflow {name!r}", self.located(problems))
         return self._specs[name]
 
     @property
@@ -163,7 +164,7 @@ class Project:
             found += self._read_workflow(name)[1]
         for _, problems in (self._features, self._performance, self._cache):
             found += problems
-        located = dict.fromkeys(self._located(found))
+        located = dict.fromkeys(self.located(found))
         return sorted(located, key=lambda problem: problem.line or 0)
 
     @property
@@ -214,7 +215,7 @@ class Project:
     def _sound(self, name: str, section: Section, problems: list[Problem]) -> Section:
         problems = [*self._duplicates(name), *problems]
         if problems:
-            raise project_error(f"the section {name!r}", self._located(problems))
+            raise project_error(f"the section {name!r}", self.located(problems))
         return section
 
     def _find(self, name: str) -> AgentEntry | None:
@@ -229,13 +230,14 @@ class Project:
     def _read_workflow(self, name: str) -> tuple[WorkflowSpec | None, list[Problem]]:
         place = at("workflows", name)
         reading = read_workflow(name, self._workflows[name], place, str(self.path))
-        unknown = _unknown_agents(reading.agents, self)
+        unknown = unknown_agents(reading.agents, self)
         return reading.spec, [*self._duplicates(place), *reading.problems, *unknown]
 
     def _duplicates(self, place: str) -> list[Problem]:
         return [problem for problem in self._source.duplicates if within(problem.place, place)]
 
-    def _located(self, problems: Iterable[Problem]) -> list[Problem]:
+    def located(self, problems: Iterable[Problem]) -> list[Problem]:
+        """The problems with the lines of their places in the project file."""
         return [
             replace(problem, line=self._source.line(problem.place)) if problem.line is None else problem
             for problem in problems
@@ -265,10 +267,11 @@ def check_agents(spec: WorkflowSpec, project: Project, *, place: str | None = No
         where = at(start, index) if spec.is_list else at(at(at(start, "steps"), index), "agent")
         agents.append((where, step.agent))
         check_agent_name(where, step.agent, report)
-    return [*report.problems, *_unknown_agents(agents, project)]
+    return [*report.problems, *unknown_agents(agents, project)]
 
 
-def _unknown_agents(agents: Iterable[Placed], project: Project) -> list[Problem]:
+def unknown_agents(agents: Iterable[Placed], project: Project) -> list[Problem]:
+    """Those of the placed names that are no agents of the project."""
     report = Report(str(project.path))
     there: dict[str, bool] = {}
     known: tuple[str, ...] | None = None

@@ -29,7 +29,7 @@ class Source:
         self.path = path
         self.text = text
         self._has_duplicates = False
-        self.raw: dict[str, Any] = self._parse()
+        self.raw: Any = self._parse()
 
     def line(self, place: str) -> int | None:
         """The line of a place, or of the nearest thing around it that is in the file."""
@@ -59,7 +59,7 @@ class Source:
     def _map(self) -> _Map:
         return _map(self.text)
 
-    def _parse(self) -> dict[str, Any]:
+    def _parse(self) -> Any:
         try:
             raw = json.loads(self.text, object_pairs_hook=self._object, parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
@@ -67,6 +67,10 @@ class Source:
         except (ValueError, RecursionError) as error:
             reason = "nested too deeply" if isinstance(error, RecursionError) else error
             raise ConfigError(f"{self.path} is not valid JSON: {reason}") from None
+        return self._accept(raw)
+
+    def _accept(self, raw: Any) -> Any:
+        """What is in the file, if it is of a kind that can be used."""
         if not isinstance(raw, dict):
             raise ConfigError(
                 f"{self.path} must hold a JSON object, not {kind(raw)}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from celery.worker import state
@@ -23,6 +23,9 @@ class Ledger:
         self._held: set[str] = set()
         self._owed: set[str] = set()
         self._left: dict[str, float] = {}
+        self._rescued: dict[str, Any] = {}
+        self._connection_lost = False
+        self._sweep_from = 0.0
 
     def hold(self, tag: str) -> None:
         """A task of this tag was handed to the pool."""
@@ -35,6 +38,7 @@ class Ledger:
             self._held.discard(tag)
             self._owed.discard(tag)
             self._left.pop(tag, None)
+            self._rescued.pop(tag, None)
 
     def owe(self, tag: str) -> None:
         """The task has ended, but its acknowledgement did not reach the broker."""
@@ -48,6 +52,15 @@ class Ledger:
             for tag in tags:
                 self._held.discard(tag)
                 self._left[tag] = time()
+
+    def rescue(self, tag: str, message: Any) -> None:
+        """The message was received, but the broker does not know that we hold it."""
+        with self._lock:
+            self._rescued[tag] = message
+
+    def rescued(self) -> dict[str, Any]:
+        with self._lock:
+            return dict(self._rescued)
 
     def owed(self) -> set[str]:
         with self._lock:
@@ -64,11 +77,29 @@ class Ledger:
             tags = self._held | self._owed
         return tags | {request.message.delivery_tag for request in _running()}
 
+    def connection_lost(self) -> None:
+        """The connection to the broker broke."""
+        self._connection_lost = True
+
+    def may_sweep(self, pause: float) -> bool:
+        """Whether other workers' messages may be judged abandoned; asked with a working connection.
+
+        While the broker was away no lease could be renewed, so just after it comes back every message looks
+        abandoned. Having lost its connection, a worker gives the others `pause` seconds to return.
+        """
+        if self._connection_lost:
+            self._connection_lost = False
+            self._sweep_from = monotonic() + pause
+        return monotonic() >= self._sweep_from
+
     def clear(self) -> None:
         with self._lock:
             self._held.clear()
             self._owed.clear()
             self._left.clear()
+            self._rescued.clear()
+            self._connection_lost = False
+            self._sweep_from = 0.0
 
 
 def _running() -> list[Any]:

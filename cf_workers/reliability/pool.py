@@ -46,8 +46,12 @@ class Running:
             ledger.settle(self.request.message.delivery_tag)
 
     def terminate(self, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
-        """Ask the task to stop, on behalf of request classes that know no tokens."""
-        self.token.cancel(Reason.REVOKED)
+        """Ask the task to stop, on behalf of request classes that know no tokens.
+
+        They mark themselves as cancelled first when it is not the task, but this worker, that has to end.
+        """
+        cancelled = getattr(self.request, "_already_cancelled", False)
+        self.token.cancel(Reason.DRAINING if cancelled else Reason.REVOKED)
 
 
 class TaskPool(BasePool):

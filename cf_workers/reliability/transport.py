@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from math import inf
-from time import monotonic, time
+from time import time
 from typing import Any
 
 from celery.worker import state
@@ -25,6 +25,14 @@ UNREACHABLE = kombu_redis.Transport.connection_errors
 
 class QoS(kombu_redis.QoS):
     """Acknowledges, renews and gives back messages, whatever became of the connection they came by."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Save a message just received. It is in no queue any more: unsaved, it must not be forgotten."""
+        try:
+            super().append(message, delivery_tag)
+        except UNREACHABLE:
+            ledger.rescue(delivery_tag, message)
+            raise
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge. With the broker away, remember to do it: the task has ended and must not run again."""
@@ -65,9 +73,18 @@ class QoS(kombu_redis.QoS):
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Sweep up what dead workers left, but first say what is alive here."""
         self.renew(ledger.kept())
+        self._save_rescued()
         self._restore_left()
-        if _sweeps.allowed(self.visibility_timeout):
+        if ledger.may_sweep(self.visibility_timeout):
             super().restore_visible(start, num, interval)
+
+    def _save_rescued(self) -> None:
+        """Save again, and give back, what was received but could not be saved."""
+        for tag, message in ledger.rescued().items():
+            super().append(message, tag)
+            self._quick_ack(tag)
+            self.restore_by_tag(tag)
+            ledger.settle(tag)
 
     def _restore_left(self) -> None:
         """Give back what could not be given back before, unless another worker has received it since."""
@@ -130,7 +147,7 @@ class Channel(kombu_redis.Channel):
     def close(self) -> None:
         """Close for good, also when the connection is too broken to read the reply that is still due."""
         if self._consumers and not self.closed and not _stopping():
-            _sweeps.hold()
+            ledger.connection_lost()
         try:
             super().close()
         except UNREACHABLE:
@@ -143,32 +160,6 @@ class Transport(kombu_redis.Transport):
     """kombu's Redis transport on these channels."""
 
     Channel = Channel
-
-
-class _Sweeps:
-    """When may this process sweep?
-
-    While the broker was away no lease could be renewed, so just after it comes back every message looks
-    abandoned. Having lost its connection, a worker gives all the others one visibility timeout to return.
-    """
-
-    def __init__(self) -> None:
-        self._lost = False
-        self._allowed_at = 0.0
-
-    def hold(self) -> None:
-        """The connection is lost."""
-        self._lost = True
-
-    def allowed(self, pause: float) -> bool:
-        """Called with a working connection."""
-        if self._lost:
-            self._lost = False
-            self._allowed_at = monotonic() + pause
-        return monotonic() >= self._allowed_at
-
-
-_sweeps = _Sweeps()
 
 
 def _stopping() -> bool:

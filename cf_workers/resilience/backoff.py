@@ -27,7 +27,7 @@ class BackoffPolicy:
 def wait_before(attempt: int, policy: BackoffPolicy, retry_after: float | None = None) -> float:
     """Seconds to wait before the request that follows the failed `attempt`.
 
-    A `retry_after` is a lower bound: jitter is added to it, so that a fleet told to wait for the same time does
+    A `retry_after` is a lower bound: jitter is added to it, so that a fleet told to wait equally long does
     not come back as one.
 
     Args:

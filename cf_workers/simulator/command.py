@@ -56,8 +56,23 @@ def simulator_options(command: F) -> F:
     return command
 
 
-def run(*, host: str, port: int, url_file: Path | None, faults: tuple[str, ...], **settings: Any) -> None:
+def _say(url: str) -> None:
+    click.echo(f"SIMULATED Anthropic API (no model is asked, nothing is paid) at {url}")
+
+
+def run(
+    *,
+    host: str,
+    port: int,
+    url_file: Path | None,
+    faults: tuple[str, ...],
+    say: Callable[[str], object] = _say,
+    **settings: Any,
+) -> None:
     """Serve in the foreground as these options say, and announce where.
+
+    Args:
+        say: told the URL when it serves.
 
     Raises:
         ConfigError: an option has a value that cannot be used.
@@ -66,7 +81,7 @@ def run(*, host: str, port: int, url_file: Path | None, faults: tuple[str, ...],
     config = _config(faults, settings)
 
     def announce(url: str) -> None:
-        click.echo(f"SIMULATED Anthropic API (no model is asked, nothing is paid) at {url}")
+        say(url)
         if url_file is not None:
             draft = url_file.with_name(f"{url_file.name}.part")
             draft.write_text(f"{url}\n", "utf-8")

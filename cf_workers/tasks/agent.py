@@ -8,10 +8,9 @@ from typing import Any
 
 from celery.exceptions import Ignore
 from kombu.utils import json as kombu_json
-from pydantic import ValidationError
 
 from cf_workers.errors import CancelledError, InputError, UnknownRunError
-from cf_workers.planning import ExecutionOptions, check_task
+from cf_workers.planning import check_task, read_options
 from cf_workers.tasks import runtime as runtimes
 from cf_workers.tasks.app import app
 from cf_workers.tasks.base import AgentTask
@@ -24,9 +23,10 @@ from cf_workers.workflows.record import NewRun
 
 
 class RunAgentTask(AgentTask):
-    """Shows the agent in its arguments' representation, and never the prompt."""
+    """Shows the agent in its arguments' representation, and never the prompt or the answer."""
 
     abstract = True
+    resultrepr_maxsize = 64  # of the result, logs and events show what stands before the output
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Publish as any task; the prompt stays out of events and logs."""
@@ -59,9 +59,13 @@ def run_agent(self: AgentTask, *args: Any, **options: Any) -> dict[str, Any]:
     performed = perform(self, runtime, header, header.plan.steps[0])
     if performed.verdict in {"held", "waiting", "stale"}:
         raise Ignore(performed.verdict)
+    if performed.revoked:
+        runtime.store.stop(header.run, "cancelled")
     verdict, status = runtime.store.finish(header.run, header.attempt)
     if verdict == "ended":
         runtime.launcher.forget(header)
+    if performed.revoked:
+        raise Ignore("revoked")
     document = runtime.history.execution(header.run)
     if performed.error is not None:
         raise performed.error from None
@@ -81,7 +85,8 @@ def _header(task: AgentTask, runtime: Runtime, args: Sequence[Any], options: Map
         previous, agent, text = read_arguments(args)
     check_task(text, runtime.max_task_chars)
     planned = runtime.plan_execution(agent, read_options(options))
-    message = task.signature_from_request(task.request, retries=0)
+    shown = {"argsrepr": identify(args), "kwargsrepr": "{}"}  # whoever sends it again may not know the task
+    message = task.signature_from_request(task.request, retries=0, **shown)
     runtime.launcher.record(
         NewRun(
             run=run,
@@ -119,17 +124,3 @@ def read_arguments(args: Sequence[Any]) -> tuple[list[dict[str, str]], str, str]
             {"hint": 'run_agent.delay("python-expert", "Explain decorators")'},
         )
     return previous, rest[0], rest[1]
-
-
-def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
-    """Check the keyword arguments of an execution.
-
-    Raises:
-        InputError: one is unknown or has a value of the wrong type.
-    """
-    try:
-        return ExecutionOptions.model_validate(dict(options))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        known = ", ".join(ExecutionOptions.model_fields)
-        raise InputError(f"run_agent: {wrong}", {"hint": f"options are {known}"}) from None

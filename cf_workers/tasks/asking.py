@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from cf_workers.agents.cancel import CancelToken
-from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
+from cf_workers.agents.definition import AgentCall, AgentDefinition, DependencyOutput, Usage
 from cf_workers.agents.prices import cost_usd
 from cf_workers.errors import (
     CallTimeoutError,
@@ -17,6 +18,7 @@ from cf_workers.errors import (
     StreamCutError,
     describe_error,
 )
+from cf_workers.tasks.answering import Answer, Caller
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.inputs import fill_inputs
 from cf_workers.workflows.plan import PlannedStep, RunHeader
@@ -27,12 +29,11 @@ _MAYBE_PAID = (CallTimeoutError, StreamCutError, CancelledError)
 """Failures after which nobody knows whether the provider billed the call."""
 
 
-def ask(
-    runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, token: CancelToken
-) -> tuple[AgentReply, float]:
-    """Ask the step's agent; returns the reply and the seconds it took.
+def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, token: CancelToken) -> Answer:
+    """Ask the step's agent.
 
     Raises:
+        NotNow: no call may be made now.
         ExecutionError: there is no usable reply.
         DefinitionMissingError: the agent's definition is not in the store any more.
     """
@@ -42,9 +43,16 @@ def ask(
         task=task_text(header, step),
         outputs=_outputs(header, step, claim),
     )
-    began = time.monotonic()
-    reply = runtime.model.ask(call, token)
-    return reply, time.monotonic() - began
+    caller = Caller(
+        waiter=claim.waiter,
+        holder=claim.member,
+        lane=step.lane,
+        tenant=runtime.keys.namespace,
+        workflow=header.plan.workflow,
+        cacheable=runtime.is_cacheable(step),
+        fail_fast=bool(header.options.get("fail_fast")),
+    )
+    return runtime.answering.ask(call, caller, token)
 
 
 def call_for(
@@ -67,15 +75,18 @@ def task_text(header: RunHeader, step: PlannedStep) -> str:
     return "\n\n".join(text for text in (own, header.task) if text)
 
 
-def succeeded(reply: AgentReply, step: PlannedStep, *, attempts: int, seconds: float) -> Outcome:
-    """The outcome of an answered call."""
-    cost = cost_usd(reply.model, reply.usage)
+def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
+    """The outcome of an answered call; one that the cache answered cost nothing and used no tokens."""
+    reply = answer.reply
+    cost = Decimal(0) if answer.cached else cost_usd(reply.model, reply.usage)
+    usage = Usage() if answer.cached else reply.usage
     return Outcome(
         status="succeeded",
         attempts=attempts,
         output=reply.output,
-        input_tokens=reply.usage.prompt_tokens,
-        output_tokens=reply.usage.output_tokens,
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.output_tokens,
+        saved_nanos=answer.saved_nanos or 0,
         cost_nanos=None if cost is None else int(cost * _NANOS),
         result={
             "agent": step.agent,
@@ -84,9 +95,11 @@ def succeeded(reply: AgentReply, step: PlannedStep, *, attempts: int, seconds: f
             "stop_reason": reply.stop_reason,
             "truncated": reply.truncated,
             "request_id": reply.request_id,
-            "execution_time_ms": round(seconds * 1000, 1),
-            "cached": False,
-            "cache_age_seconds": None,
+            "execution_time_ms": round(answer.seconds * 1000, 1),
+            "cached": answer.cached,
+            "cache_age_seconds": answer.cache_age_seconds,
+            "stale": answer.stale,
+            "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / _NANOS,
             "estimated_cost": None if cost is None else float(cost),
             "error": None,
         },
@@ -100,7 +113,7 @@ def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcom
     return Outcome(
         status="cancelled" if isinstance(error, CancelledError) else "failed",
         attempts=attempts,
-        counts_against_run=not step.allow_failure and not isinstance(error, CancelledError),
+        counts_against_run=not step.allow_failure,
         input_tokens=usage.prompt_tokens if usage else 0,
         output_tokens=usage.output_tokens if usage else 0,
         cost_nanos=int(cost * _NANOS) if cost is not None else (None if usage else 0),
@@ -121,6 +134,14 @@ def not_run(status: str, step: PlannedStep, reason: str, *, attempts: int) -> Ou
         status="skipped" if status == "skip" else "cancelled",
         attempts=attempts,
         result={"agent": step.agent, "error": {"type": status, "message": reason}, "estimated_cost": 0.0},
+    )
+
+
+def withdrawn(step: PlannedStep, *, attempts: int) -> Outcome:
+    """The outcome of a step whose task was revoked before a call was made."""
+    return replace(
+        not_run("cancel", step, "its task was revoked", attempts=attempts),
+        counts_against_run=not step.allow_failure,
     )
 
 

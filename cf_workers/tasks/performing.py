@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import redis
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Retry
 from kombu.exceptions import OperationalError
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.errors import CancelledError, CfWorkersError, LostError, TransientError
 from cf_workers.reliability import Reason, Token, surrender, token_for
 from cf_workers.tasks import asking
+from cf_workers.tasks.answering import NotNow
 from cf_workers.tasks.base import AgentTask
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.plan import PlannedStep, RunHeader
@@ -36,10 +38,12 @@ class Performed:
     Args:
         verdict: of the claim; everything but `run`, `skip`, `cancel` and `lost` means that nothing was done.
         error: why the step failed, if it did.
+        revoked: the task was revoked while it ran; Celery has told everybody.
     """
 
     verdict: Verdict
     error: CfWorkersError | None = None
+    revoked: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
 
     Raises:
         Retry: the attempt failed and the next one has been published.
-        Ignore: the task was revoked.
+        Ignore: another worker has taken the step over.
         Reject: the worker is stopping at once; the message goes back.
     """
     heartbeat = runtime.heartbeat
@@ -85,10 +89,8 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
     if committed is None:
         log.warning("commit.superseded run=%s step=%s fence=%d", header.run, step.id, claim.fence)
         return Performed("held")
-    _after(runtime, header, step, committed)
-    if revocation.reason is Reason.REVOKED:
-        raise Ignore("revoked")
-    return Performed(claim.verdict, error)
+    after_commit(runtime, header, step, committed)
+    return Performed(claim.verdict, error, revoked=revocation.reason is Reason.REVOKED)
 
 
 def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersError | None]:
@@ -105,7 +107,9 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
         )
         return asking.failed(lost, step, attempts=claim.attempts), lost
     try:
-        reply, seconds = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
+        answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
+    except NotNow as refusal:
+        _park(attempt, refusal)
     except CancelledError as error:
         return _cancelled(attempt, error, revocation), None
     except TransientError as error:
@@ -113,7 +117,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
         return asking.failed(error, step, attempts=attempt.number), error
     except CfWorkersError as error:
         return asking.failed(error, step, attempts=attempt.number), error
-    return asking.succeeded(reply, step, attempts=attempt.number, seconds=seconds), None
+    return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
 
 
 def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> Outcome:
@@ -125,6 +129,20 @@ def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> O
         )
         raise surrender(revocation) from None
     return asking.failed(error, attempt.step, attempts=attempt.number)
+
+
+def _park(attempt: _Attempt, refusal: NotNow) -> NoReturn:
+    """Put the step aside: no slot, no message and no attempt is spent while it waits.
+
+    Raises:
+        Retry: always, with the reason; nothing is published, the reconciler does that in its time.
+    """
+    store, claim = attempt.runtime.store, attempt.claim
+    if not store.park(claim, countdown=refusal.retry_in, reason=refusal.reason):
+        raise Ignore(_SUPERSEDED) from None
+    if refusal.waits is not None and not refusal.waits():
+        store.unpark([claim.waiter])
+    raise Retry(refusal.reason, when=refusal.retry_in) from None
 
 
 def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:
@@ -140,13 +158,15 @@ def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:
         countdown=countdown,
         reason=error.message,
         lost_calls=asking.maybe_lost(error),
+        spent=asking.failed(error, step, attempts=attempt.number),
     )
     if not deferred:
         raise Ignore(_SUPERSEDED) from None
     task.try_again(error, countdown)
 
 
-def _after(runtime: Runtime, header: RunHeader, step: PlannedStep, committed: Committed) -> None:
+def after_commit(runtime: Runtime, header: RunHeader, step: PlannedStep, committed: Committed) -> None:
+    """Release what the end of a step made ready, or end the run that is stopping."""
     if not committed.stopping:
         _release(runtime, header, step)
     elif committed.running == 0 and not header.message:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cf_workers.project.problems import is_name
 from cf_workers.reliability.request import Request
 
+_AGENT_AND_TASK = 2
 _OURS = ("agent=", "run=")
 
 
@@ -24,5 +26,10 @@ class AgentRequest(Request):
 
 
 def identify(args: Sequence[Any]) -> str:
-    """The arguments of `run_agent` without what is asked: `agent=NAME`."""
-    return next((f"agent={value}" for value in args if isinstance(value, str)), "agent=?")
+    """The arguments of `run_agent` without what is asked: `agent=NAME`.
+
+    Arguments that are none of its own may hold anything: of these nothing is told.
+    """
+    texts = [value for value in args if isinstance(value, str)]
+    fits = 1 <= len(texts) <= _AGENT_AND_TASK and is_name(texts[0])
+    return f"agent={texts[0]}" if fits else "agent=?"

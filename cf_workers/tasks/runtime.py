@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cf_workers._redis import Keys, RedisClient
-from cf_workers.agents.cancel import CancelToken
-from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply
+from cf_workers.agents.definition import AgentDefinition
 from cf_workers.planning import ExecutionOptions, Planned
+from cf_workers.tasks.answering import Answering, Model
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import RunStore
 
 
-class Model(Protocol):
-    """Whoever answers calls."""
+class Provider(Model, Protocol):
+    """A provider that a process keeps ready."""
 
     def warm(self) -> None:
         """Load and connect what the first call would otherwise wait for."""
@@ -29,10 +30,6 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
-        ...
-
-    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
-        """Answer one call, or raise an `ExecutionError`."""
         ...
 
 
@@ -52,7 +49,9 @@ class Runtime:
     agents: KeyedCache[str, AgentDefinition]
     launcher: Launcher
     heartbeat: Heartbeat
-    model: Model
+    provider: Provider
+    answering: Answering
+    is_cacheable: Callable[[PlannedStep], bool]
     plan_execution: Planner
     max_task_chars: int
 

@@ -33,11 +33,15 @@ def execute_step(self: AgentTask, run: str, step: str, attempt: int) -> None:
         log.info("step.passed_over run=%s step=%s verdict=gone", run, step)
         return
     performed = perform(self, runtime, header, header.plan.by_id[step])
+    if performed.revoked:
+        raise Ignore("revoked")
     if performed.error is not None:
         raise performed.error from None
 
 
-@app.task(name=FINISH_RUN, ignore_result=False, acks_late=True, throws=(CfWorkersError,))
+@app.task(
+    name=FINISH_RUN, ignore_result=False, acks_late=True, throws=(CfWorkersError,), resultrepr_maxsize=60
+)
 def finish_run(run: str, attempt: int) -> dict[str, Any]:
     """End a run. Its result is that of the run: `AsyncResult(run).get()`.
 
@@ -67,8 +71,13 @@ def run_error(document: dict[str, Any]) -> CfWorkersError:
     details = {"run": run, "hint": f"see `cf-workers runs show {run}`; `cf-workers runs retry {run}` goes on"}
     if document["status"] == "cancelled":
         return RunCancelledError(f"run {run!r} of {name!r} was cancelled", details)
-    failed = [step for step, result in document["results"].items() if result["status"] == "failed"]
+    failed, cancelled = (
+        [step for step, result in document["results"].items() if result["status"] == status]
+        for status in ("failed", "cancelled")
+    )
     what = f"{len(failed)} of {document['steps_total']} steps failed: {', '.join(failed[:5])}"
+    if not failed:
+        what = f"steps were revoked: {', '.join(cancelled[:5])}"
     if document["stopping"] == "timeout":
         what = "it took longer than its time-out"
     return RunFailedError(f"run {run!r} of {name!r} failed: {what}", {**details, "failed_steps": failed})

@@ -37,7 +37,7 @@ class Definitions:
         """Note that `run` has ended; what nobody else uses lives for `retention` seconds more."""
         with self._client.pipeline(transaction=False) as pipe:
             for digest in digests:
-                _UNPIN(pipe, self._of(digest), {"run": run, "retention": int(retention)})
+                _UNPIN(pipe, self._of(digest), {"run": run, "retention": max(1, int(retention))})
             pipe.execute()
 
     def get(self, digest: str) -> str:

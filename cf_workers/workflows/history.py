@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from cf_workers._redis import Keys, RedisClient
-from cf_workers.errors import CfWorkersError, DefinitionMissingError, restore_error
+from cf_workers.errors import CfWorkersError, DefinitionMissingError, InputError, restore_error
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.plan import Plan, PlannedStep
 from cf_workers.workflows.record import unknown_run
@@ -16,6 +16,7 @@ from cf_workers.workflows.record import unknown_run
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 """Statuses in which a run stays."""
 
+_ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 _NANOS = 1_000_000_000
 
 
@@ -56,10 +57,11 @@ class History:
         Raises:
             UnknownRunError: there is no such run.
         """
-        status = self._client.hget(self._keys.run(run).run, "status")
-        if status is None:
+        names = ("status", "running", "parked")
+        record = dict(zip(names, self._client.hmget(self._keys.run(run).run, list(names)), strict=True))
+        if record["status"] is None:
             raise unknown_run(run)
-        return str(status)
+        return _status(record)
 
     def plan(self, run: str) -> Plan:
         """What the run executes.
@@ -94,7 +96,7 @@ class History:
         if not record:
             raise unknown_run(run)
         steps = {
-            step.id: _step_document(
+            step.id: step_document(
                 step,
                 json.loads(states.get(step.id, "{}")),
                 json.loads(results.get(step.id, "{}")),
@@ -110,14 +112,15 @@ class History:
 
         Raises:
             UnknownRunError: there is no such execution.
+            InputError: it is a run of a workflow.
+            DefinitionMissingError: its plan is not in the store any more.
         """
         document = self.document(run)
-        (result,) = document["results"].values()
-        return execution_document(run, document["status"], result)
+        return execution_document(run, document["status"], self._only_result(document))
 
     def execution_error(self, run: str) -> CfWorkersError:
-        """The error with which an execution ended."""
-        (result,) = self.document(run)["results"].values()
+        """The error with which an execution ended; raises as `execution` does."""
+        result = self._only_result(self.document(run))
         return restore_error(result["error"] or {"type": "", "message": f"execution {run!r} failed"})
 
     def newest(self, *, limit: int = 20, offset: int = 0) -> list[dict[str, Any]]:
@@ -154,15 +157,26 @@ class History:
         """
         after = "0-0"
         while True:
-            events = self.events(run, after=after, wait_seconds=wait_seconds)
+            ended = self.status(run) in FINAL  # asked first: what happens from here on is read below
+            events = self.events(run, after=after, wait_seconds=0.0 if ended else wait_seconds)
             for event in events:
                 after = event.id
                 yield event
-            last = events[-1] if events else None
-            if last is None or last.type == "run.finished":
-                if self.status(run) in FINAL:
+            if not events:
+                if ended:
                     return
                 yield None
+
+    def _only_result(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        run = document["run_id"]
+        if not document["results"]:
+            self.plan(run)  # says what is missing
+        if len(document["results"]) != 1:
+            raise InputError(
+                f"{run!r} is a run of a workflow, not an execution of one agent",
+                {"run": run, "hint": f"see `cf-workers runs show {run}`"},
+            )
+        return dict(*document["results"].values())
 
     def _plan_of(self, record: Mapping[str, str]) -> tuple[PlannedStep, ...]:
         try:
@@ -188,10 +202,23 @@ def _event(run: str, key: str, fields: dict[str, str]) -> RunEvent:
     return RunEvent(key, data.pop("type"), run, float(data.pop("at")), data.pop("step", None), data)
 
 
-def _step_document(
-    step: PlannedStep, state: dict[str, Any], result: dict[str, Any], output: str | None, *, run_ended: bool
+def step_document(
+    step: PlannedStep,
+    state: Mapping[str, Any],
+    result: Mapping[str, Any],
+    output: str | None,
+    *,
+    run_ended: bool,
 ) -> dict[str, Any]:
-    status = state.get("s") or ("cancelled" if run_ended else "waiting")
+    """The document of one step.
+
+    Args:
+        state: as the record keeps it: status, times, attempts.
+        result: the outcome's; empty for a step that has not ended.
+    """
+    status = state.get("s", "waiting")
+    if run_ended and status not in _ENDED:  # it never began, or waited for its next attempt
+        status = "cancelled"
     return {
         "status": status,
         "agent": step.agent,
@@ -214,7 +241,7 @@ def _run_document(
     run: str, record: Mapping[str, str], steps: dict[str, dict[str, Any]], order: list[str]
 ) -> dict[str, Any]:
     started, finished = _seconds(record.get("started_at")), _seconds(record.get("finished_at"))
-    status = record["status"]
+    status = _status(record)
     return {
         "success": status == "succeeded",
         "run_id": run,
@@ -235,6 +262,7 @@ def _run_document(
         "input_tokens": int(record.get("input_tokens", 0)),
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
+        "saved_cost": int(record.get("saved_nanos", 0)) / _NANOS,
         "lost_calls": int(record.get("lost_calls", 0)),
     }
 
@@ -274,6 +302,14 @@ def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict
             "error": result["error"],
         },
     }
+
+
+def _status(record: Mapping[str, Any]) -> str:
+    """The status as it is told: a run that only waits to be let in is parked."""
+    waits = int(record.get("parked") or 0) > 0 and int(record.get("running") or 0) == 0
+    if record["status"] == "running" and waits:
+        return "parked"
+    return str(record["status"])
 
 
 def _cost_usd(record: Mapping[str, str]) -> float | None:

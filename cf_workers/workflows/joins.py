@@ -22,6 +22,12 @@ class Joins:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
+    def warm(self) -> None:
+        """Connect to the backend and to the broker, so that the first release need not."""
+        self._app.backend.client.ping()
+        with self._app.producer_or_acquire() as producer:
+            producer.connection.ensure_connection(max_retries=3)
+
     def size(self, sizes: Iterable[tuple[str, int]]) -> None:
         """Say how many parts each join counts, in one round trip.
 

@@ -37,11 +37,13 @@ class KeyedCache(Generic[K, V]):
                     return self._values[key]
             try:
                 value = self._read(key)
-            finally:
+            except BaseException:
                 with self._lock:
                     self._reading.pop(key, None)
+                raise
             with self._lock:
                 self._values[key] = value
+                self._reading.pop(key, None)
                 while len(self._values) > self._size:
                     self._values.popitem(last=False)
             return value

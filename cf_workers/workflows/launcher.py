@@ -30,6 +30,10 @@ class Launcher:
         self._joins = joins
         self._compilers = KeyedCache(self._compile, size=_COMPILERS_CACHED)
 
+    def warm(self) -> None:
+        """Connect, so that the first publication need not wait for it."""
+        self._joins.warm()
+
     def start(self, new: NewRun, definitions: Mapping[str, str]) -> str:
         """Pin what the run needs, size its joins, write its record, publish its roots - in this order.
 
@@ -60,10 +64,13 @@ class Launcher:
 
     def record(self, new: NewRun, definitions: Mapping[str, str]) -> str:
         """The first half of `start`, for an execution whose message the caller publishes itself."""
-        self._definitions.pin(
-            new.run, {**definitions, new.plan.digest: new.plan.text}, self._store.policy.active_seconds
-        )
-        return self._store.start(new)
+        policy = self._store.policy
+        pinned = {**definitions, new.plan.digest: new.plan.text}
+        self._definitions.pin(new.run, pinned, policy.active_seconds)
+        run = self._store.start(new)
+        if run != new.run:
+            self._definitions.unpin(new.run, pinned, policy.retention_seconds)
+        return run
 
     def restart(self, run: str) -> int:
         """Run again what did not succeed; returns the number of the new attempt.
@@ -71,9 +78,11 @@ class Launcher:
         Raises:
             UnknownRunError: there is no such run.
             InputError: it is still active, or it has succeeded.
+            DefinitionMissingError: its plan is not in the store any more.
         """
-        self._app.backend.delete(self._app.backend.get_key_for_task(run))
+        self._store.header(run, self._store.current_attempt(run))  # a plan that has gone is said before
         attempt = self._store.reopen(run)
+        self._app.backend.delete(self._app.backend.get_key_for_task(run))
         header = self._store.header(run, attempt)
         plan = header.plan
         self._definitions.repin(run, {*plan.definitions, plan.digest}, self._store.policy.active_seconds)

@@ -48,6 +48,11 @@ class Heartbeat:
 
     Claims expire while the server cannot be reached, so nobody is declared dead within one lease after the
     connection came back or the server started: `may_take_over` says whether that time has passed.
+
+    Args:
+        worker: names this process, and no other in the fleet.
+        about: what the process says of itself; JSON values.
+        also: done with each heartbeat.
     """
 
     def __init__(
@@ -57,13 +62,17 @@ class Heartbeat:
         *,
         worker: str,
         about: Callable[[], Mapping[str, Any]],
+        also: Callable[[], None] = lambda: None,
         policy: LivenessPolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._keys = keys
         self.worker = worker
         self._about = about
+        self._also = also
         self.policy = policy or LivenessPolicy()
+        self._clock = clock
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -92,7 +101,7 @@ class Heartbeat:
     def may_take_over(self) -> bool:
         """Whether a claim that was not renewed for a lease is surely dead."""
         since = self._steady_since
-        return since is not None and time.monotonic() - since >= self.policy.lease_seconds
+        return since is not None and self._clock() - since >= self.policy.lease_seconds
 
     def start(self) -> None:
         """Beat once, then go on in a daemon thread.
@@ -134,6 +143,7 @@ class Heartbeat:
                 one.stop("superseded")
             elif stopping[one.claim.run]:
                 one.stop(stopping[one.claim.run])
+        self._also()
 
     def _renew(self, pipe: Any, members: list[str]) -> None:
         _RENEW(
@@ -153,7 +163,7 @@ class Heartbeat:
         )
 
     def _note_success(self, uptime_seconds: float) -> None:
-        now = time.monotonic()
+        now = self._clock()
         first = self._last_beat is None
         late = self._last_beat is not None and now - self._last_beat > 2.5 * self.policy.heartbeat_seconds
         if late or (self._steady_since is None and not first):

@@ -41,6 +41,7 @@ class ReconcilerPolicy:
         patience_seconds: how long something ready may lie untouched while its queue is empty.
         busy_patience_seconds: the same while its queue is not empty; doubled after each time.
         resend_seconds: how long a publication of ours is given before it is repeated.
+        unpark_per_tick: how many parked steps are published at once, so that they do not come as a stampede.
     """
 
     tick_seconds: float = 1.0
@@ -48,6 +49,7 @@ class ReconcilerPolicy:
     patience_seconds: float = 5.0
     busy_patience_seconds: float = 60.0
     resend_seconds: float = 10.0
+    unpark_per_tick: int = 500
 
 
 class Reconciler:
@@ -63,6 +65,7 @@ class Reconciler:
         heartbeat: Heartbeat,
         queue_length: Callable[[str], int],
         policy: ReconcilerPolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -71,8 +74,10 @@ class Reconciler:
         self._heartbeat = heartbeat
         self._queue_length = queue_length
         self.policy = policy or ReconcilerPolicy()
+        self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
-        self._runs_at = 0.0
+        self._runs_at = float("-inf")
+        self._looked_at = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -93,9 +98,10 @@ class Reconciler:
         if self._heartbeat.may_take_over:
             self._dead_claims(now)
         self._overdue(now)
+        self._parked(now)
         self._deadlines(now)
-        if time.monotonic() - self._runs_at >= self.policy.runs_every_seconds:
-            self._runs_at = time.monotonic()
+        if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
+            self._runs_at = self._clock()
             self._stalled_runs(now)
 
     def _run(self) -> None:
@@ -129,6 +135,16 @@ class Reconciler:
             if not self._resend(run, step, now):
                 self._client.zrem(self._keys.due, member)
 
+    def _parked(self, now: float) -> None:
+        """What was parked has no message: it is published when it is due, oldest first, so many a tick."""
+        for member in self._range(self._keys.parked, now)[: self.policy.unpark_per_tick]:
+            run, step = member.split("\t")
+            self._sent.pop((run, step), None)
+            if self._resend(run, step, now):
+                self._client.zadd(self._keys.parked, {member: now + self.policy.resend_seconds}, xx=True)
+            else:
+                self._client.zrem(self._keys.parked, member)
+
     def _deadlines(self, now: float) -> None:
         for run in self._range(self._keys.active, now):
             try:
@@ -140,7 +156,7 @@ class Reconciler:
                 self._send(run, attempt, FINISH, now)
 
     def _stalled_runs(self, now: float) -> None:
-        runs = self._range(self._keys.active, float("inf"))
+        runs = self._next_active_runs()
         names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "total")
         with self._client.pipeline(transaction=False) as pipe:
             for run in runs:
@@ -159,6 +175,13 @@ class Reconciler:
             elif not record["stopping"] and running < left:
                 self._ready_steps(run, attempt, began, now)
         self._forget_sent(now)
+
+    def _next_active_runs(self) -> list[str]:
+        """The next portion of all active runs: a pass stays short, and every run has its turn."""
+        first = self._looked_at
+        runs = list(self._client.zrange(self._keys.active, first, first + _AT_ONCE - 1))
+        self._looked_at = first + len(runs) if len(runs) == _AT_ONCE else 0
+        return runs
 
     def _ready_steps(self, run: str, attempt: int, began: float, now: float) -> None:
         header = self._header(run, attempt)

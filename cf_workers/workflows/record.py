@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,8 +20,9 @@ Verdict = Literal[
 ]
 Ended = Literal["succeeded", "failed", "skipped", "cancelled"]
 
-_START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN = (
-    Script(__package__, name) for name in ("start", "claim", "commit", "defer", "finish", "stop", "reopen")
+_START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK = (
+    Script(__package__, name)
+    for name in ("start", "claim", "commit", "defer", "finish", "stop", "reopen", "unpark")
 )
 _HEADERS_CACHED = 256
 
@@ -63,6 +64,11 @@ class Claim:
     outputs: tuple[str | None, ...] = ()
 
     @property
+    def waiter(self) -> str:
+        """Names the step, the same in each of its claims."""
+        return f"{self.run}\t{self.step}"
+
+    @property
     def member(self) -> str:
         """How the claim is listed among the claims of the fleet."""
         return f"{self.run}\t{self.step}\t{self.fence}"
@@ -77,6 +83,7 @@ class Outcome:
         result: what is kept of it beside the output; JSON values.
         cost_nanos: billionths of a US dollar; `None` when the price is unknown.
         lost_calls: calls that may have been paid and whose answer nobody has.
+        saved_nanos: what the cache spared.
     """
 
     status: Ended
@@ -88,6 +95,7 @@ class Outcome:
     cost_nanos: int | None = 0
     counts_against_run: bool = False
     lost_calls: int = 0
+    saved_nanos: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,30 +138,16 @@ class RunStore:
         """Create the record.
 
         Returns:
-            The run's id; that of an earlier run where the idempotency key was used before.
+            The run's id; where the idempotency key was used before, that of the earlier run, for as long as
+            its record is kept.
         """
+        found = self._start(new)
+        if found == new.run or self._client.exists(self._keys.run(found).run):
+            return found
+        return self._start(new, forgotten=found)
+
+    def _start(self, new: NewRun, *, forgotten: str = "") -> str:
         keys = self._keys.run(new.run)
-        record = {
-            "version": WIRE_VERSION,
-            "kind": new.kind,
-            "name": new.plan.workflow,
-            "status": "pending",
-            "stopping": "",
-            "attempt": 1,
-            "plan": new.plan.digest,
-            "total": len(new.plan.steps),
-            "left": len(new.plan.steps),
-            "running": 0,
-            "failed": 0,
-            "fence": 0,
-            "task": new.task or "",
-            "has_task": int(new.task is not None),
-            "inputs": canonical_json(dict(new.inputs)),
-            "options": canonical_json(dict(new.options)),
-            "kept": "[]",
-            "message": canonical_json(dict(new.message)) if new.message else "",
-            "timeout_seconds": new.timeout_seconds or "",
-        }
         return str(
             _START(
                 self._client,
@@ -166,10 +160,11 @@ class RunStore:
                 },
                 {
                     "id": new.run,
-                    "record": record,
+                    "record": _first_record(new),
                     "deadline": new.timeout_seconds,
                     "ttl": int(self.policy.active_seconds),
                     "idempotent": new.idempotency_key is not None,
+                    "forgotten": forgotten,
                 },
             )
         )
@@ -205,6 +200,7 @@ class RunStore:
                 "events": keys.events,
                 "claims": self._keys.claims,
                 "due": self._keys.due,
+                "parked": self._keys.parked,
                 "counters": self._keys.counters,
                 "outputs": keys.outputs,
             },
@@ -262,14 +258,75 @@ class RunStore:
                 "cost_nanos": outcome.cost_nanos,
                 "ttl": int(self.policy.active_seconds),
                 "lost": outcome.lost_calls,
+                "saved_nanos": outcome.saved_nanos,
             },
         )
         return Committed(int(left), int(running), stopping) if int(done) else None
 
     def defer(
-        self, claim: Claim, *, attempts: int, countdown: float, reason: str, lost_calls: int = 0
+        self,
+        claim: Claim,
+        *,
+        attempts: int,
+        countdown: float,
+        reason: str,
+        lost_calls: int = 0,
+        spent: Outcome | None = None,
     ) -> bool:
-        """Give a claim back until `countdown` seconds from now; false when the fence is stale."""
+        """Give a claim back until `countdown` seconds from now, when the message sent meanwhile is due.
+
+        Args:
+            spent: what the failed attempt cost all the same; it is added to the run's totals.
+
+        Returns:
+            False when the fence is stale.
+        """
+        return self._give_back(
+            claim,
+            "retrying",
+            attempts=attempts,
+            countdown=countdown,
+            reason=reason,
+            lost_calls=lost_calls,
+            spent=spent,
+        )
+
+    def park(self, claim: Claim, *, countdown: float, reason: str) -> bool:
+        """Give a claim back before its call was made; it costs neither an attempt, nor a slot, nor a message.
+
+        The reconciler publishes the step when `countdown` seconds have passed.
+
+        Returns:
+            False when the fence is stale.
+        """
+        return self._give_back(
+            claim, "parked", attempts=claim.attempts, countdown=countdown, reason=reason, lost_calls=0
+        )
+
+    def unpark(self, waiters: Sequence[str]) -> None:
+        """Make parked steps due now; the reconciler publishes them at its next tick.
+
+        Args:
+            waiters: names as `Claim.waiter` gives them; those that are not parked are passed over.
+        """
+        with self._client.pipeline(transaction=False) as pipe:
+            for waiter in waiters:
+                run, step = waiter.split("\t")
+                keys = {"steps": self._keys.run(run).steps, "parked": self._keys.parked}
+                _UNPARK(pipe, keys, {"id": run, "step": step})
+            pipe.execute()
+
+    def _give_back(
+        self,
+        claim: Claim,
+        state: Literal["retrying", "parked"],
+        *,
+        attempts: int,
+        countdown: float,
+        reason: str,
+        lost_calls: int,
+        spent: Outcome | None = None,
+    ) -> bool:
         keys = self._keys.run(claim.run)
         return bool(
             _DEFER(
@@ -279,7 +336,7 @@ class RunStore:
                     "steps": keys.steps,
                     "events": keys.events,
                     "claims": self._keys.claims,
-                    "due": self._keys.due,
+                    "waiting": self._keys.parked if state == "parked" else self._keys.due,
                     "counters": self._keys.counters,
                 },
                 {
@@ -287,9 +344,13 @@ class RunStore:
                     "step": claim.step,
                     "fence": claim.fence,
                     "attempts": attempts,
+                    "state": state,
                     "countdown": countdown,
                     "reason": reason,
                     "lost": lost_calls,
+                    "input_tokens": spent.input_tokens if spent else 0,
+                    "output_tokens": spent.output_tokens if spent else 0,
+                    "cost_nanos": spent.cost_nanos if spent else 0,
                 },
             )
         )
@@ -299,7 +360,7 @@ class RunStore:
         keys = self._keys.run(run)
         verdict, status = _FINISH(
             self._client,
-            {**_run_keys(keys), "active": self._keys.active, "runs": self._keys.runs},
+            {**_run_keys(keys), "active": self._keys.active},
             {"id": run, "attempt": attempt, "retention": max(1, int(self.policy.retention_seconds))},
         )
         return verdict, status
@@ -372,6 +433,31 @@ def unknown_run(run: str) -> UnknownRunError:
         f"no run or execution {run!r}",
         {"run": run, "hint": "records are kept for the configured retention; see `cf-workers runs list`"},
     )
+
+
+def _first_record(new: NewRun) -> dict[str, Any]:
+    """The fields of a record before anything has happened."""
+    return {
+        "version": WIRE_VERSION,
+        "kind": new.kind,
+        "name": new.plan.workflow,
+        "status": "pending",
+        "stopping": "",
+        "attempt": 1,
+        "plan": new.plan.digest,
+        "total": len(new.plan.steps),
+        "left": len(new.plan.steps),
+        "running": 0,
+        "failed": 0,
+        "fence": 0,
+        "task": new.task or "",
+        "has_task": int(new.task is not None),
+        "inputs": canonical_json(dict(new.inputs)),
+        "options": canonical_json(dict(new.options)),
+        "kept": "[]",
+        "message": canonical_json(dict(new.message)) if new.message else "",
+        "timeout_seconds": new.timeout_seconds or "",
+    }
 
 
 def _run_keys(keys: RunKeys) -> dict[str, str]:

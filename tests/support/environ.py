@@ -10,11 +10,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PRIVATE_PREFIXES = ("ANTHROPIC_", "CF_WORKERS_", "CLAUDE_", "CELERY_", "FLOWER_", "OTEL_")
 PRIVATE_NAMES = ("REDIS_URL",)
+FOR_TESTS = "CF_WORKERS_TEST_"
+"""Variables that tell the tests themselves something."""
 
 
 def is_private(name: str) -> bool:
     """Whether a variable could carry a key, a server or a setting of the developer's own."""
-    return name.startswith(PRIVATE_PREFIXES) or name in PRIVATE_NAMES
+    private = name.startswith(PRIVATE_PREFIXES) or name in PRIVATE_NAMES
+    return private and not name.startswith(FOR_TESTS)
 
 
 def clean_environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -10,8 +10,11 @@ from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import Any
 
+from cf_workers._redis import PERMANENT
+
 PERMANENT_KEYS = (
-    "_kombu.binding.*",  # kombu: which queues an exchange feeds
+    *(f"*:{name}" for name in PERMANENT),  # our own, each bounded by what is active or by trimming
+    "_kombu.binding*",  # kombu: which queues an exchange feeds, and until when
     "unacked",  # kombu: messages a worker holds
     "unacked_index",
 )

@@ -6,7 +6,7 @@
 -- counter: what counts it; given: empty, fresh or stale
 -- RETURNS: whether it was taken out
 -- REPEAT: not safe; takes back twice
--- INCLUDES: accounts head
+-- USES: accounts head
 if A.given ~= '' then
     redis.call('HINCRBY', K.counters, 'broken_hits', 1)
     redis.call('HINCRBY', K.counters, A.given == 'stale' and 'stale_hits' or 'misses', A.given == 'stale' and -1 or 1)

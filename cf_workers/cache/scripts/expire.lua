@@ -3,5 +3,5 @@
 -- ARGV: now most
 -- RETURNS: how many
 -- REPEAT: safe
--- INCLUDES: accounts
+-- USES: accounts
 return sweep(tonumber(A.now), A.most)

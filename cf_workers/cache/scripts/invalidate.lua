@@ -3,7 +3,7 @@
 -- ARGV: cursor batch tags created_before
 -- RETURNS: {cursor of the next batch, how many were taken out}
 -- REPEAT: safe
--- INCLUDES: accounts
+-- USES: accounts
 local wanted = cjson.decode(A.tags)
 local before = tonumber(A.created_before)
 local function fits(record)

@@ -4,7 +4,7 @@
 -- ARGV: digest entry limit created fresh keep tags now sweep linger_ms failures
 -- RETURNS: {stored?, evicted}
 -- REPEAT: safe, but counts failures twice
--- INCLUDES: accounts
+-- USES: accounts
 local now = tonumber(A.now)
 local size = #A.entry
 if A.failures ~= '0' then redis.call('HINCRBY', K.counters, 'failures', A.failures) end

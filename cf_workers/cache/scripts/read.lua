@@ -10,7 +10,7 @@
 --   broken     it has no readable head
 --   leftover   there is no entry, but it is in the accounts
 -- REPEAT: safe, but counts twice
--- INCLUDES: head
+-- USES: head
 local now = A.now
 if now == '' then
     local clock = redis.call('TIME')

@@ -1,5 +1,5 @@
 -- Takes a step on: gives it to this worker with a fence, or says why not.
--- KEYS: run steps events claims due counters outputs
+-- KEYS: run steps events claims due parked counters outputs
 -- ARGV: id step attempt worker dependencies rule lease may_take_over max_deaths wire ttl early passes
 -- RETURNS: {verdict, fence, attempts, deaths, outputs of the dependencies}; verdict is one of
 --   run        execute it
@@ -14,12 +14,13 @@
 -- REPEAT: safe; a claim that was granted and not heard of is held until its lease runs out
 local state = redis.call('HMGET', K.run, 'status', 'stopping', 'attempt', 'version')
 local function nothing_to_do(verdict)
-    redis.call('ZREM', K.due, A.id .. '\t' .. A.step)
+    for _, key in ipairs({K.due, K.parked}) do redis.call('ZREM', key, A.id .. '\t' .. A.step) end
     return {verdict, 0, 0, 0}
 end
 if not state[1] then return nothing_to_do('gone') end
 if tonumber(state[4] or '1') > tonumber(A.wire) then return {'wire', 0, 0, 0} end
 if state[3] ~= A.attempt then return {'stale', 0, 0, 0} end
+if state[1] == 'succeeded' or state[1] == 'failed' or state[1] == 'cancelled' then return nothing_to_do('over') end
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 local now = tonumber(at)
@@ -29,7 +30,6 @@ local step = raw and cjson.decode(raw) or {f = 0, a = 0, d = 0}
 if step.s == 'succeeded' or step.s == 'failed' or step.s == 'skipped' or step.s == 'cancelled' then
     return {'done', step.f, step.a, step.d}
 end
-if state[1] == 'succeeded' or state[1] == 'failed' or state[1] == 'cancelled' then return nothing_to_do('over') end
 
 local took_over = false
 if step.s == 'running' then
@@ -40,7 +40,7 @@ if step.s == 'running' then
     redis.call('ZREM', K.claims, member)
     took_over = true
 end
-if step.s == 'retrying' and step.due > now + tonumber(A.early) and state[2] == '' then
+if (step.s == 'retrying' or step.s == 'parked') and step.due > now + tonumber(A.early) and state[2] == '' then
     return {'waiting', step.f, step.a, step.d}
 end
 
@@ -67,6 +67,7 @@ if took_over then
 else
     redis.call('HINCRBY', K.run, 'running', 1)
 end
+if step.s == 'parked' then redis.call('HINCRBY', K.run, 'parked', -1) end
 step.f = redis.call('HINCRBY', K.run, 'fence', 1)
 step.s = 'running'
 step.w = A.worker
@@ -81,9 +82,9 @@ if verdict == 'run' then
         'attempts', step.a + 1, 'deaths', step.d)
 end
 redis.call('HSET', K.steps, A.step, cjson.encode(step))
-redis.call('EXPIRE', K.steps, A.ttl, 'NX')
+if redis.call('TTL', K.steps) == -1 then redis.call('EXPIRE', K.steps, A.ttl) end
 redis.call('ZADD', K.claims, now, A.id .. '\t' .. A.step .. '\t' .. step.f)
-redis.call('ZREM', K.due, A.id .. '\t' .. A.step)
+for _, key in ipairs({K.due, K.parked}) do redis.call('ZREM', key, A.id .. '\t' .. A.step) end
 local outputs = {}
 if verdict == 'run' and A.passes == '1' then
     for index, dependency in ipairs(dependencies) do

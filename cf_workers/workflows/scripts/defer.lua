@@ -1,24 +1,34 @@
--- Gives a claim back until a later moment: after a failed attempt, or before a call that may not be made yet.
--- KEYS: run steps events claims due counters
--- ARGV: id step fence attempts countdown reason lost
--- RETURNS: 1, or 0 when the fence is stale
+-- Gives a claim back until a later moment: after a failed attempt, whose message is on its way already
+-- (retrying), or before a call that may not be made yet, for which there is no message at all (parked).
+-- KEYS: run steps events claims waiting counters
+-- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos
+-- RETURNS: 1, or 0 when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the fence stale
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
 if not step or step.s ~= 'running' or tonumber(step.f) ~= tonumber(A.fence) then return 0 end
+if redis.call('EXISTS', K.run) == 0 then return 0 end
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
-step.s = 'retrying'
+step.s = A.state
 step.a = tonumber(A.attempts)
 step.due = tonumber(at) + tonumber(A.countdown)
 redis.call('HSET', K.steps, A.step, cjson.encode(step))
 redis.call('ZREM', K.claims, A.id .. '\t' .. A.step .. '\t' .. step.f)
-redis.call('ZADD', K.due, step.due, A.id .. '\t' .. A.step)
+redis.call('ZADD', K.waiting, step.due, A.id .. '\t' .. A.step)
 redis.call('HINCRBY', K.run, 'running', -1)
+if A.state == 'parked' then redis.call('HINCRBY', K.run, 'parked', 1) end
 if A.lost ~= '0' then
     redis.call('HINCRBY', K.run, 'lost_calls', A.lost)
     redis.call('HINCRBY', K.counters, 'lost_calls', A.lost)
 end
-redis.call('XADD', K.events, '*', 'type', 'step.retrying', 'at', at, 'step', A.step, 'attempts', A.attempts,
+if A.input_tokens ~= '0' then redis.call('HINCRBY', K.run, 'input_tokens', A.input_tokens) end
+if A.output_tokens ~= '0' then redis.call('HINCRBY', K.run, 'output_tokens', A.output_tokens) end
+if A.cost_nanos == '' then
+    redis.call('HINCRBY', K.run, 'unpriced', 1)
+elseif A.cost_nanos ~= '0' then
+    redis.call('HINCRBY', K.run, 'cost_nanos', A.cost_nanos)
+end
+redis.call('XADD', K.events, '*', 'type', 'step.' .. A.state, 'at', at, 'step', A.step, 'attempts', A.attempts,
     'countdown', A.countdown, 'reason', A.reason)
 return 1

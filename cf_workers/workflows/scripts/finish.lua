@@ -1,5 +1,5 @@
 -- Ends a run whose steps have all ended, or one that is stopping and has nothing in flight.
--- KEYS: run steps results outputs order events active runs
+-- KEYS: run steps results outputs order events active
 -- ARGV: id attempt retention
 -- RETURNS: {verdict, status}; verdict is ended, already, early (steps are left), busy (calls are in flight),
 --   stale (another attempt) or gone

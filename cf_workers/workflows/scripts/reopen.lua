@@ -21,7 +21,7 @@ end
 local attempt = redis.call('HINCRBY', K.run, 'attempt', 1)
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
-redis.call('HSET', K.run, 'status', 'pending', 'stopping', '', 'left', tonumber(A.total) - #kept, 'running', 0,
+redis.call('HSET', K.run, 'status', 'pending', 'stopping', '', 'left', tonumber(A.total) - #kept, 'running', 0, 'parked', 0,
     'failed', 0, 'kept', #kept > 0 and cjson.encode(kept) or '[]', 'reopened_at', at)
 redis.call('HDEL', K.run, 'finished_at')
 local deadline = '+inf'

@@ -1,11 +1,12 @@
--- Creates a run record, unless its idempotency key is taken already.
+-- Creates a run record, unless its idempotency key is taken already - by another run than `forgotten`, whose
+-- record is no longer kept.
 -- KEYS: run events runs active idempotency
--- ARGV: id record deadline ttl idempotent
+-- ARGV: id record deadline ttl idempotent forgotten
 -- RETURNS: the id of the run that now stands for this request
 -- REPEAT: safe
 if A.idempotent == '1' then
     local taken = redis.call('GET', K.idempotency)
-    if taken then return taken end
+    if taken and taken ~= A.forgotten then return taken end
 end
 if redis.call('EXISTS', K.run) == 1 then return A.id end
 local now = redis.call('TIME')

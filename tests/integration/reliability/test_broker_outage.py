@@ -89,3 +89,21 @@ def test_a_broken_connection_does_not_run_a_task_a_second_time(server, start_wor
     worker.until_events("ended", 3)
     worker.until(server.settled, "the messages to be acknowledged")
     assert len(worker.events("started")) == 3
+
+
+def test_a_backlog_runs_through_an_outage_and_cut_connections_each_task_once(server, start_worker, producer):
+    workers = [start_worker("-c", "8", VISIBILITY_TIMEOUT="10") for _ in range(2)]
+    sent = {producer.send_task("nap", (0.4,), ignore_result=True).id for _ in range(240)}
+    workers[0].until_events("ended", 30)
+
+    server.cut_connections()
+    workers[0].until_events("ended", 60)
+    server.kill()
+    for worker in workers:
+        worker.until_log("Trying again in 2.00 seconds")
+    server.start()
+
+    workers[0].until_events("ended", len(sent), timeout=40)
+    workers[0].until(server.settled, "every message to be acknowledged", timeout=20)
+    assert sorted(event["id"] for event in workers[0].events("started")) == sorted(sent)
+    assert all(worker.alive for worker in workers)

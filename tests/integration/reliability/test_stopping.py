@@ -83,17 +83,18 @@ def test_a_task_that_ignores_the_request_does_not_hold_the_worker_up(server, sta
     assert (server.waiting(), server.held()) == (1, 0)
 
 
-def test_sigquit_stops_at_once(server, start_worker, producer):
+@pytest.mark.parametrize("name", ["nap", "plain_nap"])
+def test_sigquit_stops_at_once(server, start_worker, producer, name):
     worker = start_worker()
     for _ in range(2):
-        producer.send_task("nap", (60,))
+        producer.send_task(name, (60,))
     worker.until_events("started", 2)
 
     worker.signal(signal.SIGQUIT)
 
     worker.until_exit(timeout=6)
     assert "NotImplementedError" not in worker.output()
-    assert len(worker.events("cancelled")) == 2
+    assert [event["reason"] for event in worker.events("cancelled")] == ["draining"] * 2
     assert (server.waiting(), server.held()) == (2, 0)
 
 

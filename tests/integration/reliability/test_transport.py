@@ -7,6 +7,7 @@ from kombu import Consumer, Exchange, Producer, Queue
 
 from cf_workers.reliability.connection import Connection
 from cf_workers.reliability.ledger import ledger
+from cf_workers.reliability.transport import UNREACHABLE, QoS
 
 pytestmark = pytest.mark.integration
 
@@ -23,10 +24,11 @@ def connect(server):
         opened.append(connection)
         return connection
 
-    yield open_one
     ledger.clear()
+    yield open_one
     for connection in opened:
         connection.release()
+    ledger.clear()
 
 
 def receive(connection, count=1):
@@ -141,6 +143,30 @@ def test_what_another_worker_received_meanwhile_stays_with_it(server, connect):
     connect().channel().qos.restore_visible()
 
     assert (server.waiting("work"), server.held()) == (0, 1)
+
+
+@pytest.mark.chaos
+def test_a_message_received_just_before_the_broker_dies_goes_back(server, connect):
+    class DiesBeforeSaving(QoS):
+        def pipe_or_acquire(self, pipe=None, client=None):
+            server.kill()
+            return super().pipe_or_acquire(pipe, client)
+
+    connection = connect()
+    channel = connection.channel()
+    channel.QoS = DiesBeforeSaving
+    received = []
+    Producer(channel).publish({"number": 1}, exchange=QUEUE.exchange, routing_key="work", declare=[QUEUE])
+    with pytest.raises(UNREACHABLE), Consumer(channel, [QUEUE], on_message=received.append):
+        connection.drain_events(timeout=5)
+    connection.release()
+    server.start()
+    assert (server.waiting("work"), server.held()) == (0, 0), "popped, and saved nowhere"
+
+    connect().channel().qos.restore_visible()
+
+    assert received == []
+    assert (server.waiting("work"), server.held()) == (1, 0)
 
 
 def test_tasks_that_run_here_are_never_swept_here(server, connect):

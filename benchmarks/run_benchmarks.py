@@ -1,0 +1,126 @@
+"""Runs every benchmark and prints one table: what was promised, what was measured, by which command.
+
+python benchmarks/run_benchmarks.py --report [--quick] [--write benchmarks/README.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from figures import VERDICTS, as_markdown
+
+FOLDER = Path(__file__).resolve().parent
+BENCHMARKS = ("dag_makespan", "overhead", "throughput", "workflow_speed")
+HEAD = ("what", "promised or aimed at", "measured", "", "command")
+METHOD = """\
+Every benchmark starts real processes on one machine and ends them: a Valkey server (append-only file, fsync
+every second, as the embedded server of the product runs), the stand-in for the API, and one or more
+`celery -A cf_workers worker`. Workers call the stand-in with the real SDK over real HTTP; each call carries
+a definition of 16 000 characters. Tasks are unique, no response cache is in use, and calls are counted in the
+log of the stand-in, never by the workers. Peers are measured in the same run: their figures move with the
+machine as ours do, so the ratios say more than the absolute figures.
+
+Everything shares the cores listed below - server, stand-in, worker, producer and peer - so absolute figures
+are those of a small machine; in production the API is elsewhere. Nothing here says anything about the speed
+or the limits of the real API."""
+
+
+def main() -> None:
+    """Run the benchmarks in turn, each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--report", action="store_true", help="run them all and print the table (the default)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a short version, less exact")
+    parser.add_argument("--only", choices=BENCHMARKS, nargs="+", default=BENCHMARKS, metavar="NAME")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write method, machine and tables here")
+    options = parser.parse_args()
+    began = time.monotonic()
+    reports = [_run(name, quick=options.quick) for name in options.only]
+    seconds = time.monotonic() - began
+    rows = [row for report in reports for row in rows_of(report)]
+    print(as_markdown(HEAD, rows))
+    print(f"\n{_machine_line()}; all benchmarks took {seconds:.0f} s")
+    if options.write:
+        options.write.write_text(document(reports, quick=options.quick, seconds=seconds), encoding="utf-8")
+    sys.exit(int(any(finding["met"] is False for report in reports for finding in report["findings"])))
+
+
+def _run(name: str, *, quick: bool) -> dict[str, Any]:
+    """The report of one benchmark.
+
+    Raises:
+        SystemExit: it did not come to an end.
+    """
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        flags = ["--quick"] if quick else []
+        argv = [sys.executable, str(FOLDER / f"{name}.py"), "--json", str(report), *flags]
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as child:
+            try:
+                code = child.wait()
+            except KeyboardInterrupt:
+                child.wait()  # it was interrupted as well, and is ending its processes
+                raise
+        if code:
+            sys.exit(f"{name} ended with {code}; see above")
+        return dict(json.loads(report.read_text(encoding="utf-8")))
+
+
+def rows_of(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The findings of a report as rows of the table."""
+    return [
+        (
+            found["what"],
+            found["aim"] or "-",
+            found["measured"],
+            VERDICTS[found["met"]],
+            f"`python {report['command']}`",
+        )
+        for found in report["findings"]
+    ]
+
+
+def document(reports: list[dict[str, Any]], *, quick: bool, seconds: float) -> str:
+    """The page that keeps a run: how it was measured, where, and what came out."""
+    command = f"python benchmarks/run_benchmarks.py --report{' --quick' if quick else ''}"
+    rows = [row for report in reports for row in rows_of(report)]
+    parts = [
+        "# Benchmarks",
+        f"Measured on {datetime.now(UTC).date().isoformat()} by `{command} --write benchmarks/README.md`, "
+        f"which took {seconds:.0f} s; the file is written by that command and by nobody else.",
+        as_markdown(HEAD, rows),
+        "## How",
+        METHOD,
+        "## Where",
+        as_markdown(("", ""), list(_machine().items())),
+    ]
+    for report in reports:
+        parts.append(f"## `{report['command']}`")
+        for table in report["tables"]:
+            parts += [f"{table['title']}:", as_markdown(table["head"], table["rows"])]
+        parts += report["notes"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine() -> dict[str, str]:
+    from support import machine  # loads the package, which the command line above does without
+
+    return machine()
+
+
+def _machine_line() -> str:
+    return ", ".join(f"{name} {value}" for name, value in _machine().items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""`cf-workers execute`: one agent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cf_workers.cli.output import (
+    cost_text,
+    counted,
+    notice,
+    print_document,
+    seconds_text,
+    styled,
+    tokens_text,
+)
+from cf_workers.cli.session import Verb, session
+from cf_workers.errors import InputError
+
+if TYPE_CHECKING:
+    from cf_workers.client import Client
+    from cf_workers.planning import ExecutionOptions, Planned
+
+STDIN = "-"
+
+
+@click.command("execute", cls=Verb)
+@click.argument("agent")
+@click.argument("task", required=False)
+@click.option("--async/--sync", "enqueue", default=None, help="On a worker (default), or in this process.")
+@click.option("--detach", is_flag=True, help="Print the id and return at once.")
+@click.option("--model", help="Instead of the agent's own.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Bound of the answer.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of an attempt."
+)
+@click.option("--task-file", type=click.Path(path_type=Path), help="Read the task from a file.")
+@click.option("--temperature", type=float, help="Accepted for old scripts; never sent.")
+@click.option("--no-cache", is_flag=True, help="Ask again even if the answer is known.")
+@click.option("--no-memory", is_flag=True, help="Without earlier executions in the prompt.")
+def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any) -> None:
+    """Run AGENT on TASK and print its answer.
+
+    TASK comes from standard input when it is not given, or is "-".
+    """
+    ctx = click.get_current_context()
+    if chosen["detach"] and chosen["enqueue"] is False:
+        raise click.UsageError("--sync runs here and now: it cannot be detached", ctx)
+    text = read_task(ctx, task, task_file)
+    if chosen["temperature"] is not None:
+        notice("--temperature is accepted but not sent: current models do not take it.")
+    from cf_workers.client import Client
+    from cf_workers.planning import ExecutionOptions
+
+    options = ExecutionOptions(
+        model=chosen["model"],
+        max_tokens=chosen["max_tokens"],
+        timeout_seconds=chosen["timeout"],
+        cacheable=False if chosen["no_cache"] else None,
+    )
+    with Client(config=session().config, announce=notice) as client:
+        planned = client.check_execution(agent, text, options)
+        if _runs_here(client, chosen["enqueue"], chosen["detach"]):
+            document = _execute_here(client, planned, text)
+        elif chosen["detach"]:
+            document = _detach(client, agent, text, options)
+        else:
+            document = _enqueue_and_wait(client, agent, text, options)
+    if chosen["detach"]:
+        return
+    show_execution(document)
+    if not document["success"]:
+        ctx.exit(1)
+
+
+def read_task(ctx: click.Context, task: str | None, task_file: Path | None) -> str:
+    """The task from the argument, the file, or standard input.
+
+    Raises:
+        UsageError: it is given twice, or not at all.
+        InputError: it cannot be read.
+    """
+    if task is not None and task_file is not None:
+        raise click.UsageError("give the task as an argument or with --task-file, not both", ctx)
+    if task_file is not None:
+        try:
+            return _text(task_file.read_bytes(), str(task_file))
+        except OSError as error:
+            raise InputError(f"cannot read the task file {task_file}: {error.strerror}") from None
+    if task is not None and task != STDIN:
+        return task
+    if task is None and sys.stdin.isatty():
+        raise click.UsageError("no task: give it as an argument, with --task-file or on standard input", ctx)
+    return _text(sys.stdin.buffer.read(), "standard input")
+
+
+def show_execution(document: Mapping[str, Any]) -> None:
+    """Print what came of an execution: the answer on standard output, what it took on standard error."""
+    if session().json:
+        print_document(document)
+        return
+    metadata = document["metadata"]
+    if document["output"]:
+        click.echo(document["output"])
+    error = metadata["error"]
+    if error:
+        click.echo(f"{styled('error:', fg='red', bold=True)} {error['message']}", err=True)
+        if error.get("hint"):
+            click.echo(f"{styled('hint:', fg='cyan')} {error['hint']}", err=True)
+    notice(_footer(document))
+
+
+def _footer(document: Mapping[str, Any]) -> str:
+    metadata = document["metadata"]
+    milliseconds = metadata["execution_time_ms"]
+    parts = [
+        f"{document['agent_name']} {document['status']}",
+        metadata["model"],
+        seconds_text(milliseconds / 1000) if milliseconds is not None else None,
+        tokens_text(metadata["tokens_used"]),
+        cost_text(metadata["estimated_cost"]),
+        counted(metadata["attempts"], "attempt") if metadata["attempts"] > 1 else None,
+        "from the cache" if metadata["cached"] else None,
+        "cut off at its token limit" if metadata["truncated"] else None,
+    ]
+    return f"[{', '.join(part for part in parts if part)}] {metadata['execution_id']}"
+
+
+def _runs_here(client: Client, enqueue: bool | None, detach: bool) -> bool:
+    """`--sync`, or a project whose executions run in the caller's process."""
+    if enqueue is not None or detach:
+        return enqueue is False
+    return not client.project.performance.async_enabled
+
+
+def _execute_here(client: Client, planned: Planned, task: str) -> Mapping[str, Any]:
+    from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
+    from cf_workers.resilience.backoff import BackoffPolicy
+    from cf_workers.tasks.inline import InlinePolicy, execute_inline
+
+    settings = client.settings
+    backoff = BackoffPolicy(
+        settings.retry.backoff_seconds, settings.retry.backoff_max_seconds, settings.retry.jitter
+    )
+    model = AnthropicProvider(ProviderPolicy(threads=1))
+    try:
+        return execute_inline(
+            planned,
+            task,
+            model=model,
+            retrying=lambda attempt, wait, error: notice(
+                f"attempt {attempt} failed: {error}; again in {wait:.1f} s"
+            ),
+            policy=InlinePolicy(settings.agents.max_retries, backoff),
+        )
+    finally:
+        model.close()
+
+
+def _detach(client: Client, agent: str, task: str, options: ExecutionOptions) -> dict[str, Any]:
+    from cf_workers.cli.workforce import Workforce
+
+    handle = client.submit(agent, task, **options.model_dump(exclude_defaults=True))
+    Workforce(client).warn_if_missing()
+    document = {"success": True, "execution_id": handle.id, "agent_name": agent, "status": handle.status()}
+    if session().json:
+        print_document(document)
+    else:
+        click.echo(handle.id)
+        notice(f"follow it with `cf-workers runs watch {handle.id}`")
+    return document
+
+
+def _enqueue_and_wait(client: Client, agent: str, task: str, options: ExecutionOptions) -> Mapping[str, Any]:
+    from cf_workers.cli.progress import follow, interruptible
+    from cf_workers.cli.workforce import Workforce
+
+    with Workforce(client) as workforce:
+        workforce.require()
+        handle = client.submit(agent, task, **options.model_dump(exclude_defaults=True))
+        with interruptible(handle.id, workforce, what="execution"):
+            follow(client, handle.id, workforce)
+            return client.history.execution(handle.id)
+
+
+def _text(raw: bytes, source: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{source} is not UTF-8", {"hint": "convert it, for example with iconv"}) from None

@@ -1,0 +1,119 @@
+"""Which commands are there, and with which exit code does each way of ending end?
+
+A command's module is loaded when the command is used: help needs none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from cf_workers import __version__
+from cf_workers.cli.output import InterruptedByUserError, error_document, print_document, show_error
+from cf_workers.cli.session import Noun, Session, asks_for_json
+from cf_workers.errors import CfWorkersError, ConfigError, InputError
+
+COMMANDS = {
+    "execute": ("cf_workers.cli.execute:execute", "Run one agent."),
+    "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
+    "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, cancel, retry."),
+    "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
+    "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
+    "simulate-api": (
+        "cf_workers.cli.simulate_api:simulate_api",
+        "Serve a local stand-in for the Anthropic API.",
+    ),
+    "demo": ("cf_workers.cli.demo:demo", "A tour on this machine, on the stand-in unless --real."),
+}
+"""Name, where the command is, and what it does in a line."""
+
+USAGE, INTERRUPTED = 2, 130
+
+
+class Program(Noun):
+    """The command line as a whole."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: Any
+    ) -> NoReturn:
+        """Run, and end the process with the exit code that says how it went."""
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            code = self._run(words, prog_name or "cf-workers")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has had enough of it; Python would complain once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        sys.exit(code)
+
+    def _run(self, words: list[str], prog_name: str) -> int:
+        chosen = Session(json=asks_for_json(words))
+        try:
+            result = super().main(words, prog_name, standalone_mode=False, obj=chosen)
+        except click.ClickException as error:
+            return _refused(error, chosen)
+        except (click.Abort, KeyboardInterrupt):
+            return _told(InterruptedByUserError("interrupted"), chosen)
+        except CfWorkersError as error:
+            return _told(error, chosen)
+        return result if isinstance(result, int) else 0
+
+
+def _refused(error: click.ClickException, chosen: Session) -> int:
+    ctx = getattr(error, "ctx", None)
+    hint = f"see `{ctx.command_path} --help`" if ctx is not None else None
+    if isinstance(error, click.UsageError) and ctx is not None and not chosen.json:
+        click.echo(ctx.get_usage(), err=True)
+    _told(_UsageError(error.format_message(), {"hint": hint} if hint else None), chosen)
+    return USAGE
+
+
+class _UsageError(InputError):
+    """The command line itself is wrong."""
+
+
+_UsageError.__name__ = "UsageError"
+
+
+def _told(error: CfWorkersError, chosen: Session) -> int:
+    if chosen.json:
+        print_document(error_document(error))
+    else:
+        show_error(error)
+    return error.exit_code
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Celery's own commands work as they are: celery -A cf_workers worker | beat | flower | inspect",
+)
+@click.version_option(__version__, prog_name="cf-workers")
+@click.pass_context
+def program(ctx: click.Context) -> None:
+    """Run Claude agents and workflows of agents on Celery workers."""
+    named = ctx.ensure_object(Session).config
+    if named is not None and not named.strip():
+        raise ConfigError("--config is empty", {"hint": "give the path of a claude.json"})

@@ -1,0 +1,98 @@
+"""How is progress shown: as a living picture on a terminal, as one line an event elsewhere?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from cf_workers.cli.output import InterruptedByUserError, notice
+from cf_workers.cli.view import RunView, StepView, told
+
+if TYPE_CHECKING:
+    from cf_workers.cli.workforce import Workforce
+    from cf_workers.client import Client
+    from cf_workers.workflows.history import RunEvent
+
+IDLE_SECONDS = 1.0
+
+
+class Display(Protocol):
+    """Something that shows a run."""
+
+    def tell(self, event: RunEvent) -> None:
+        """An event has been applied to the view."""
+        ...
+
+
+class Lines:
+    """One line an event, on standard error."""
+
+    def __init__(self, view: RunView) -> None:
+        self._view = view
+
+    def tell(self, event: RunEvent) -> None:
+        """Print what happened."""
+        line = told(event, self._view)
+        if line is not None:
+            click.echo(line, err=True)
+
+
+def follow(client: Client, run: str, workforce: Workforce | None = None) -> RunView:
+    """Show a run until it has ended.
+
+    Raises:
+        UnknownRunError: there is no such run.
+        ServerUnreachableError: the server does not answer any more.
+    """
+    with client.reaching():
+        plan = client.history.plan(run)
+        steps = [StepView(step.id, step.agent, step.dependencies) for step in plan.steps]
+        view = RunView(plan.workflow, steps)
+        with _display(view) as display:
+            for event in client.history.follow(run, wait_seconds=IDLE_SECONDS):
+                if event is not None:
+                    view.apply(event)
+                    display.tell(event)
+                elif workforce is not None:
+                    workforce.look_after()
+    return view
+
+
+@contextmanager
+def interruptible(run: str, workforce: Workforce | None = None, *, what: str = "run") -> Iterator[None]:
+    """Within this block an interruption says what becomes of the run.
+
+    Raises:
+        InterruptedByUserError: Ctrl-C was pressed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        own = workforce is not None and workforce.is_own
+        follow_up = (
+            f"follow it with `cf-workers runs watch {run}`, stop it with `cf-workers runs cancel {run}`"
+        )
+        state = "goes on"
+        if own:
+            notice("Stopping the local worker; Ctrl-C again stops it at once.")
+            state = "is kept and waits for a worker, since the one of this command has ended"
+            follow_up = f"start a worker with `celery -A cf_workers worker`; {follow_up}"
+        raise InterruptedByUserError(
+            f"interrupted; {what} {run} {state}", {"hint": follow_up, "run_id": run}
+        ) from None
+
+
+@contextmanager
+def _display(view: RunView) -> Iterator[Display]:
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield Lines(view)
+        return
+    from cf_workers.cli.picture import living_picture
+
+    with living_picture(view) as display:
+        yield display

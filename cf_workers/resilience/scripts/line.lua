@@ -1,0 +1,118 @@
+-- Line: who goes first when there is not enough for all, and when is it worth asking again?
+-- Tenants share by start-time fair queueing: each admission moves its tenant's virtual time on by the cost over
+-- the weight, and whoever is ahead of a waiting tenant steps back. Callers that are refused are given turns at
+-- the pace of admission, so that they neither come as one nor ask in vain.
+local Line = {mine = {}}
+
+function Line.load(tenant, lane, weight, waiter)
+    Line.is = read(K.line)
+    Line.tenant, Line.lane, Line.weight = tenant, lane, weight
+    Line.member = waiter ~= '' and (lane .. '\t' .. tenant .. '\t' .. waiter) or nil
+    Line.turns = Line.member and redis.call('HGET', K.waiting, Line.member)
+    Line.time = Line.is.V or 0
+end
+
+local function count(member, by)
+    local lane, tenant = string.match(member, '^(.-)\t(.-)\t')
+    local field = 'n:' .. lane .. ':' .. tenant
+    Line.is[field] = redis.call('HINCRBY', K.line, field, by)
+    redis.call('EXPIRE', K.line, policy.ttl)
+end
+
+local function leave(member)
+    if redis.call('ZREM', K.waiters, member) == 1 then
+        redis.call('HDEL', K.waiting, member)
+        count(member, -1)
+    end
+end
+
+-- Forgets those who did not come when it was their turn.
+function Line.drop_absent()
+    local late = spelt(now - policy.line.grace)
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.waiters, '-inf', late, 'LIMIT', 0, 50)) do
+        if member ~= Line.member then leave(member) end
+    end
+end
+
+-- Weights of the tenants that wait, by tenant; those of one lane only if it is given.
+local function waiting(only)
+    local found = {}
+    for field, number in pairs(Line.is) do
+        local lane, tenant = string.match(field, '^n:(.-):(.*)$')
+        if lane and number > 0 and (not only or lane == only) then
+            found[tenant] = Line.is['w:' .. tenant] or 1
+        end
+    end
+    return found
+end
+
+function Line.newcomer_must_queue()
+    return Line.member and not Line.turns and (Line.is['n:' .. Line.lane .. ':' .. Line.tenant] or 0) > 0
+end
+
+function Line.batch_must_yield()
+    return Line.lane ~= 'interactive' and next(waiting('interactive')) ~= nil
+end
+
+local function start_of(tenant) return math.max(Line.time, Line.is['v:' .. tenant] or 0) end
+
+-- Whether a tenant that waits has had less than its share, by more than the slack.
+function Line.is_ahead(seconds)
+    local calls = Line.lane == 'interactive' and policy.line.interactive_slack or policy.line.slack
+    local limit = start_of(Line.tenant) - calls * seconds / Line.weight
+    for tenant in pairs(waiting()) do
+        if tenant ~= Line.tenant and start_of(tenant) < limit then return true end
+    end
+    return false
+end
+
+function Line.admit(seconds)
+    if Line.turns then leave(Line.member) end
+    local start = start_of(Line.tenant)
+    local floor = start
+    for tenant in pairs(waiting()) do floor = math.min(floor, start_of(tenant)) end
+    local ceiling = floor + policy.line.interactive_slack * seconds / Line.weight
+    write(K.line, {V = floor, ['v:' .. Line.tenant] = math.min(start + seconds / Line.weight, ceiling),
+        ['w:' .. Line.tenant] = Line.weight})
+end
+
+-- Corrects the share by what the call has really used.
+function Line.correct(tenant, weight, seconds)
+    local virtual = redis.call('HGET', K.line, 'v:' .. tenant)
+    if virtual and seconds ~= 0 then
+        write(K.line, {['v:' .. tenant] = tonumber(virtual) + seconds / weight})
+    end
+end
+
+local function turn(wait, spacing, random)
+    if Line.turns then
+        local left = tonumber(string.match(Line.turns, '^%d+'))
+        -- It came at its turn and just missed: a short wait, and not again to the end of the line.
+        if left > 0 and wait <= math.max(1, 2 * spacing) then
+            return now + wait + random * math.max(wait, spacing), left - 1
+        end
+    end
+    local others, field = Line.weight, 'h:' .. Line.lane .. ':' .. Line.tenant
+    for tenant, weight in pairs(waiting()) do
+        if tenant ~= Line.tenant then others = others + weight end
+    end
+    local pace = spacing * others / Line.weight
+    local ahead = Line.is['n:' .. Line.lane .. ':' .. Line.tenant] or 0
+    local turn_at = math.max(now + wait, math.min(Line.is[field] or 0, now + wait + ahead * pace))
+    if turn_at > now + wait + policy.line.longest then
+        return now + wait + policy.line.longest * (0.5 + random / 2), 0
+    end
+    write(K.line, {[field] = turn_at + pace / policy.line.eagerness, ['w:' .. Line.tenant] = Line.weight})
+    return turn_at + random * pace, policy.line.turns
+end
+
+-- Takes a place in the line; the time at which to ask again.
+function Line.join(reason, wait, spacing, random)
+    local due, turns = turn(math.max(0, wait), spacing, random)
+    if Line.member then
+        if redis.call('ZADD', K.waiters, spelt(due), Line.member) == 1 then count(Line.member, 1) end
+        redis.call('HSET', K.waiting, Line.member, turns .. ' ' .. reason)
+        for _, key in ipairs({K.waiters, K.waiting, K.line}) do redis.call('EXPIRE', key, policy.ttl) end
+    end
+    return due
+end

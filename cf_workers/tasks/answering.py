@@ -1,0 +1,113 @@
+"""Who answers a call? Layers around the provider, each of which adds one thing.
+
+    cached ⟵ guarded ⟵ direct
+
+Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket. Guarded comes next:
+only what is admitted may reach the provider. Direct is innermost: only what reaches the provider is timed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cf_workers.agents.cancel import CancelToken
+from cf_workers.agents.definition import AgentCall, AgentReply
+from cf_workers.wire import INTERACTIVE
+
+
+@dataclass(frozen=True)
+class Caller:
+    """For whom a call is made.
+
+    Args:
+        waiter: names the step, the same in each of its attempts; who waits is woken by it.
+        holder: names this attempt of it, and no other in the fleet.
+        lane: the queue it came by.
+        tenant: who shares the credential with others.
+        workflow: the workflow or agent that was started.
+        cacheable: whether an answer may come from the cache, and go there.
+        fail_fast: rather an error than to wait for admission.
+    """
+
+    waiter: str
+    holder: str
+    lane: str = INTERACTIVE
+    tenant: str = "default"
+    workflow: str = ""
+    cacheable: bool = True
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply, and where it came from.
+
+    Args:
+        seconds: the call took; 0 for a hit.
+        cache_age_seconds: since the reply was stored; `None` for one that was made now.
+        stale: the reply is past its time to live, given because no call could be made.
+        saved_nanos: what the reply cost when it was made, in billionths of a dollar.
+    """
+
+    reply: AgentReply
+    seconds: float
+    cache_age_seconds: float | None = None
+    stale: bool = False
+    saved_nanos: int | None = None
+
+    @property
+    def cached(self) -> bool:
+        return self.cache_age_seconds is not None
+
+
+class NotNow(Exception):  # noqa: N818 - not an error
+    """No call was made, and none may be made before some time has passed: the step is to be parked.
+
+    Args:
+        reason: why, for people.
+        retry_in: seconds.
+        waits: asked once the step is parked: whether it will be woken earlier; if not, what it waits for
+            has happened in between.
+    """
+
+    def __init__(self, reason: str, retry_in: float, *, waits: Callable[[], bool] | None = None) -> None:
+        super().__init__(reason, retry_in)
+        self.reason = reason
+        self.retry_in = retry_in
+        self.waits = waits
+
+
+class Answering(Protocol):
+    """Whoever answers calls."""
+
+    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Answer one call.
+
+        Raises:
+            NotNow: it may not be made now.
+            ExecutionError: there is no usable reply.
+        """
+        ...
+
+
+class Model(Protocol):
+    """The provider."""
+
+    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
+        """Answer one call, or raise an `ExecutionError`."""
+        ...
+
+
+class Direct:
+    """Asks the provider, and takes the time."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:  # noqa: ARG002
+        began = time.monotonic()
+        reply = self._model.ask(call, token)
+        return Answer(reply, time.monotonic() - began)

@@ -1,0 +1,122 @@
+"""Has this very call been answered before, or is somebody making it right now? Then it is not made again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from cf_workers.agents.cancel import CancelToken
+from cf_workers.agents.definition import AgentCall, AgentReply, Usage
+from cf_workers.agents.fingerprint import call_parts
+from cf_workers.agents.prices import cost_usd
+from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply, fingerprint
+from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
+from cf_workers.tasks.answering import Answer, Answering, Caller, NotNow
+
+_NANOS = 1_000_000_000
+
+Wake = Callable[[Sequence[str]], None]
+"""Lets parked steps go on at once, by the names under which they wait."""
+
+
+class Cached:
+    """Answers from the cache, and makes one call where many want the same at the same time.
+
+    Args:
+        namespace: whose answers are shared.
+        wake: told whom to wake when a call has landed.
+    """
+
+    def __init__(self, inner: Answering, cache: Cache, *, namespace: str, wake: Wake) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._namespace = namespace
+        self._wake = wake
+
+    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Answer one call, from the cache if it can be.
+
+        Raises:
+            NotNow: the same call is under way elsewhere, or none may be made now and no stale answer is kept.
+            ExecutionError: there is no usable reply.
+        """
+        if not caller.cacheable or not self._cache.policy.enabled:
+            return self._inner.ask(call, caller, token)
+        key = fingerprint(call_parts(call), namespace=self._namespace)
+        return self._hit(key) or self._stand(key, call, caller, token)
+
+    def _stand(self, key: str, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        standing = self._cache.lead_or_follow(key, holder=caller.holder, waiter=caller.waiter)
+        match standing:
+            case Lead():
+                return self._lead(standing, call, caller, token)
+            case Follow():
+                wait = max(0.0, standing.due - time.time())
+                raise NotNow("the same call is under way", wait, waits=partial(self._cache.waits, standing))
+            case Failed():
+                raise restore_error(standing.failure)
+            case Ready():
+                return self._hit(key) or self._inner.ask(call, caller, token)
+            case Alone():
+                return self._inner.ask(call, caller, token)
+
+    def _lead(self, lead: Lead, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        try:
+            with self._cache.leading(lead):
+                answer = self._inner.ask(call, caller, token)
+        except NotNow:
+            self._cache.abandon(lead)  # who waits looks again by itself; nobody may call now anyway
+            if stale := self._hit(lead.key, allow_stale=True):
+                return stale
+            raise
+        except PermanentError as error:
+            self._wake(self._cache.fail(lead, describe_error(error)))
+            raise
+        except CfWorkersError:
+            self._wake(self._cache.abandon(lead))
+            raise
+        if self._keep(lead.key, call, caller, answer.reply):
+            self._wake(self._cache.complete(lead))
+        else:
+            self._wake(self._cache.disperse(lead))
+        return answer
+
+    def _keep(self, key: str, call: AgentCall, caller: Caller, reply: AgentReply) -> bool:
+        if not cacheable_reply(reply.stop_reason, reply.output):
+            return False
+        cost = cost_usd(reply.model, reply.usage)
+        return self._cache.store(
+            key,
+            _document(reply),
+            tags={"agent": call.agent.name, "workflow": caller.workflow, "model": call.model},
+            cost_nanos=None if cost is None else int(cost * _NANOS),
+        )
+
+    def _hit(self, key: str, *, allow_stale: bool = False) -> Answer | None:
+        found = self._cache.lookup(key, allow_stale=allow_stale)
+        return answer_of(found) if isinstance(found, Hit) else None
+
+
+def answer_of(hit: Hit) -> Answer:
+    """The answer that a hit holds; it cost nothing now."""
+    document = hit.document
+    reply = AgentReply(
+        output=document["output"],
+        model=document["model"],
+        usage=Usage.model_validate(document["usage"]),
+        stop_reason=document["stop_reason"],
+        request_id=document["request_id"],
+    )
+    return Answer(reply, 0.0, cache_age_seconds=hit.age_seconds, stale=hit.stale, saved_nanos=hit.saved_nanos)
+
+
+def _document(reply: AgentReply) -> dict[str, Any]:
+    return {
+        "output": reply.output,
+        "model": reply.model,
+        "usage": reply.usage.model_dump(),
+        "stop_reason": reply.stop_reason,
+        "request_id": reply.request_id,
+    }

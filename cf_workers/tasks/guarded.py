@@ -1,0 +1,112 @@
+"""May this call be made now? Admission before it, settlement after it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterable
+
+from cf_workers.agents.cancel import CancelToken
+from cf_workers.agents.definition import AgentCall
+from cf_workers.agents.models import model_facts
+from cf_workers.errors import CfWorkersError
+from cf_workers.resilience import (
+    Ask,
+    Guard,
+    Permit,
+    Refused,
+    Scope,
+    Transition,
+    answered,
+    explain,
+    failed,
+    never_sent,
+    refusal_error,
+)
+from cf_workers.tasks.answering import Answer, Answering, Caller, NotNow
+
+log = logging.getLogger(__name__)
+
+_CHARACTERS_A_TOKEN = 4
+"""A rough mean for English text; reservations are settled with what was really used."""
+
+
+class Guarded:
+    """Lets calls through as breaker, gate, buckets and window allow, for all workers together.
+
+    Args:
+        credential: a digest of the credential that the calls are made with.
+    """
+
+    def __init__(self, inner: Answering, guard: Guard, *, credential: str) -> None:
+        self._inner = inner
+        self._guard = guard
+        self._credential = credential
+        self._held: set[Permit] = set()
+        self._lock = threading.Lock()
+
+    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Answer one call, if it is admitted.
+
+        Raises:
+            NotNow: it is not; nothing was sent and no attempt is spent.
+            ExecutionError: there is no usable reply; or no call may be made and the caller would rather fail.
+        """
+        scope = Scope(self._credential, model_class(call.model))
+        decision = self._guard.admit(
+            Ask(
+                scope,
+                input_tokens=estimate_tokens(call),
+                tenant=caller.tenant,
+                lane=caller.lane,
+                waiter=caller.waiter,
+            )
+        )
+        if isinstance(decision, Refused):
+            if caller.fail_fast:
+                raise refusal_error(decision)
+            raise NotNow(explain(decision.reason), decision.retry_in_seconds)
+        _tell(decision.changes)
+        with self._lock:
+            self._held.add(decision.permit)
+        ending = never_sent()
+        try:
+            answer = self._inner.ask(call, caller, token)
+            usage = answer.reply.usage
+            ending = answered(
+                input_tokens=usage.input_tokens + usage.cache_creation_input_tokens,
+                output_tokens=usage.output_tokens,
+                rate_limits=answer.reply.rate_limits,
+            )
+            return answer
+        except CfWorkersError as error:
+            ending = failed(error)
+            raise
+        finally:
+            with self._lock:
+                self._held.discard(decision.permit)
+            _tell(self._guard.settle(decision.permit, ending).changes)
+
+    def renew(self) -> None:
+        """Keep the calls of this process counted as in flight; for the heartbeat."""
+        with self._lock:
+            held = list(self._held)
+        if held:
+            self._guard.renew(held)
+
+
+def model_class(model: str) -> str:
+    """The class whose limits a model shares, as a plain word; an unknown model is a class of its own."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", model_facts(model).limit_class)[:80]
+
+
+def estimate_tokens(call: AgentCall) -> int:
+    """About how many input tokens a call takes."""
+    texts = (call.agent.text, call.agent.contract or "", call.task, *(o.output for o in call.outputs))
+    return sum(map(len, texts)) // _CHARACTERS_A_TOKEN
+
+
+def _tell(changes: Iterable[Transition]) -> None:
+    for change in changes:
+        log.warning("breaker.%s scope=%s reason=%s", change.after, change.scope, change.reason)

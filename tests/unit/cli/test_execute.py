@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (["execute", "lintr", "x"], "there is no agent 'lintr'", "did you mean 'linter'?"),
+        (["execute", "linter", "  "], "the task is empty", "say what"),
+        (["execute", "linter", "x", "--model", "claude-2.1"], "retired", "use claude-"),
+        (["execute", "linter", "x" * 100_001], "100001 characters", "CF_WORKERS_MAX_TASK_CHARS"),
+        (["execute", "linter", "--task-file", "nowhere.txt"], "nowhere.txt", None),
+        (["execute", "linter", "x", "--max-tokens", "0"], "--max-tokens", "--help"),
+        (["execute", "linter", "x", "--timeout", "0"], "--timeout", "--help"),
+        (["execute", "linter", "x", "--task-file", "f"], "not both", "--help"),
+        (["execute", "linter", "x", "--sync", "--detach"], "cannot be detached", "--help"),
+        (["execute", "bad name!", "x"], "cannot be the name of an agent", "letters"),
+    ],
+)
+def test_input_that_cannot_work_ends_with_2_before_any_server_is_asked(words, said, hint, cf):
+    result = cf(*words)
+
+    assert result.exit_code == 2, result.stderr
+    assert said in result.stderr
+    assert hint is None or hint in result.stderr
+    assert result.stdout == ""
+    assert cf.no_server_was_started
+
+
+def test_bad_input_is_told_before_an_unreachable_server(cf, monkeypatch):
+    monkeypatch.setenv("CF_WORKERS_REDIS_URL", "redis://:hidden@127.0.0.1:1/0")
+
+    assert cf("execute", "lintr", "x").exit_code == 2
+    assert cf("run-workflow", "nothing").exit_code == 2
+
+
+@pytest.mark.parametrize("stdin", [b"", b"\n"])
+def test_an_empty_standard_input_is_an_empty_task(stdin, cf):
+    result = cf("execute", "linter", stdin=stdin)
+
+    assert result.exit_code == 2
+    assert "the task is empty" in result.stderr
+
+
+def test_a_task_that_is_not_text_is_refused(cf):
+    result = cf("execute", "linter", "-", stdin=b"\xff\xfe\x00")
+
+    assert result.exit_code == 2
+    assert "standard input is not UTF-8" in result.stderr
+
+
+def test_bytes_that_are_not_text_on_the_command_line_are_refused(cf):
+    result = cf("execute", "linter", "caf\udce9")
+
+    assert result.exit_code == 2
+    assert "not valid UTF-8" in result.stderr
+
+
+def test_a_temperature_is_said_not_to_be_sent(cf):
+    result = cf("execute", "lintr", "x", "--temperature", "0.2")
+
+    assert result.stderr.count("not sent") == 1
+
+
+def test_an_unreachable_server_ends_with_3_and_shows_no_password(cf, monkeypatch):
+    monkeypatch.setenv("CF_WORKERS_REDIS_URL", "redis://:hidden@127.0.0.1:1/0")
+
+    result = cf("execute", "linter", "x", "--json")
+
+    document = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert document["error"]["type"] == "ServerUnreachableError"
+    assert "127.0.0.1:1" in document["error"]["message"]
+    assert "hidden" not in result.output + result.stderr

@@ -1,0 +1,258 @@
+"""A plan has everything decided that a project leaves open, and what cannot work is refused before."""
+
+import json
+import logging
+
+import pytest
+
+from cf_workers.agents.definition import AgentDefinition
+from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.errors import ConfigError, InputError, ProjectError, TaskTooLongError, UnknownAgentError
+from cf_workers.planning import (
+    ExecutionOptions,
+    WorkflowOptions,
+    check_task,
+    plan_execution,
+    plan_workflow,
+    read_options,
+    resolve_inputs,
+)
+from cf_workers.settings import load_settings
+from cf_workers.workflows.spec import StepSpec, WorkflowSpec
+from tests.support.projects import make_project
+
+RETIRED = "claude-3-opus-20240229"
+
+
+@pytest.fixture
+def settings():
+    return load_settings(environ={})
+
+
+def workflow(*steps, **rest):
+    return WorkflowSpec("review", tuple(steps), **rest)
+
+
+# one execution
+
+
+def test_an_agent_without_settings_gets_the_defaults(tmp_path, settings):
+    planned = plan_execution("a", make_project(tmp_path, "a"), settings)
+
+    (step,) = planned.plan.steps
+    assert (planned.plan.workflow, step.id, step.agent, step.lane) == ("a", "a", "a", "interactive")
+    assert (step.model, step.max_tokens, step.timeout_seconds) == (DEFAULT_MODEL, 4096, 120.0)
+    assert (step.max_retries, step.cacheable, step.dependencies) == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "of_agent", "of_caller"),
+    [
+        ("model", "claude-opus-5", "claude-haiku-4-5"),
+        ("max_tokens", 111, 222),
+        ("timeout_seconds", 11.0, 22.0),
+        ("max_retries", 1, 0),
+        ("cacheable", True, False),
+    ],
+)
+def test_the_caller_beats_the_agent_and_the_agent_the_defaults(tmp_path, settings, name, of_agent, of_caller):
+    definition = make_project(tmp_path, "a").agent("a").model_copy(update={name: of_agent})
+    project = make_project(tmp_path, "a")
+    project.agent = lambda _: definition
+
+    own = plan_execution("a", project, settings).plan.steps[0]
+    asked = plan_execution("a", project, settings, ExecutionOptions(**{name: of_caller})).plan.steps[0]
+
+    assert (getattr(own, name), getattr(asked, name)) == (of_agent, of_caller)
+
+
+def test_the_projects_number_of_retries_is_pinned_and_the_workers_is_not(tmp_path):
+    silent = make_project(tmp_path / "silent", "a")
+    says_one = make_project(tmp_path / "says", "a", performance={"max_retries": 1})
+
+    for project, pinned in ((silent, None), (says_one, 1)):
+        planned = plan_execution("a", project, load_settings(project, environ={}))
+        assert planned.plan.steps[0].max_retries == pinned
+
+
+def test_a_plan_is_pinned_to_the_agents_definition(tmp_path, settings):
+    project = make_project(tmp_path, "a")
+
+    planned = plan_execution("a", project, settings)
+
+    ((digest, text),) = planned.definitions.items()
+    assert planned.plan.steps[0].definition == digest == project.agent("a").digest
+    assert AgentDefinition.model_validate_json(text) == project.agent("a")
+
+
+def test_an_unknown_agent_is_refused(tmp_path, settings):
+    with pytest.raises(UnknownAgentError, match="'nobody'"):
+        plan_execution("nobody", make_project(tmp_path, "a"), settings)
+
+
+def test_a_retired_model_is_refused_with_current_ones(tmp_path, settings):
+    with pytest.raises(ConfigError, match="was retired on 2026-01-05") as caught:
+        plan_execution("a", make_project(tmp_path, "a"), settings, ExecutionOptions(model=RETIRED))
+
+    assert "claude-opus-5-5" in caught.value.hint
+
+
+def test_a_misspelt_model_is_warned_about(tmp_path, settings, caplog):
+    options = ExecutionOptions(model="claude-sonet-5-5")
+
+    with caplog.at_level(logging.WARNING):
+        plan_execution("a", make_project(tmp_path, "a"), settings, options)
+
+    assert "did you mean 'claude-sonnet-5-5'?" in caplog.text
+
+
+# workflows
+
+
+def test_a_step_beats_its_agent(tmp_path, settings):
+    project = make_project(tmp_path, "a")
+    spec = workflow(
+        StepSpec("one", "a", model="claude-opus-5", max_tokens=7, timeout_seconds=3, max_retries=0),
+        StepSpec("two", "a", cacheable=False, rule="all_done", allow_failure=True, dependencies=("one",)),
+    )
+
+    one, two = plan_workflow(spec, project, settings).plan.steps
+
+    assert (one.model, one.max_tokens, one.timeout_seconds, one.max_retries) == ("claude-opus-5", 7, 3.0, 0)
+    assert (two.model, two.cacheable, two.rule, two.allow_failure) == (
+        DEFAULT_MODEL,
+        False,
+        "all_done",
+        True,
+    )
+    assert two.dependencies == ("one",)
+
+
+def test_agents_that_cannot_be_used_are_all_named(tmp_path, settings):
+    project = make_project(tmp_path, "a")
+    spec = workflow(StepSpec("1", "a"), StepSpec("2", "nobody"), StepSpec("3", "noone"))
+
+    with pytest.raises(ProjectError, match="2 of its agents cannot be used") as caught:
+        plan_workflow(spec, project, settings)
+
+    text = json.dumps(caught.value.problems)
+    assert "nobody" in text
+    assert "noone" in text
+
+
+def test_a_step_with_a_retired_model_is_refused(tmp_path, settings):
+    with pytest.raises(ConfigError, match="retired"):
+        plan_workflow(workflow(StepSpec("1", "a", model=RETIRED)), make_project(tmp_path, "a"), settings)
+
+
+def test_a_step_whose_task_is_too_long_is_refused(tmp_path, settings):
+    with pytest.raises(TaskTooLongError):
+        plan_workflow(workflow(StepSpec("1", "a", task="x" * 100_001)), make_project(tmp_path, "a"), settings)
+
+
+def test_the_lane_of_a_run_is_for_steps_that_name_none(tmp_path, settings):
+    spec = workflow(StepSpec("1", "a"), StepSpec("2", "a", lane="interactive"))
+
+    planned = plan_workflow(spec, make_project(tmp_path, "a"), settings, WorkflowOptions(lane="batch"))
+
+    assert [step.lane for step in planned.plan.steps] == ["batch", "interactive"]
+
+
+def test_outputs_are_passed_unless_somebody_asks_not_to(tmp_path, settings):
+    spec, project = workflow(StepSpec("1", "a")), make_project(tmp_path, "a")
+
+    assert plan_workflow(spec, project, settings).plan.steps[0].passes
+    assert not plan_workflow(spec, project, settings, WorkflowOptions(pass_output=False)).plan.steps[0].passes
+
+
+def test_a_sequential_run_puts_one_step_after_the_other_in_the_order_of_the_graph(tmp_path, settings):
+    spec = workflow(StepSpec("last", "a", dependencies=("x", "y")), StepSpec("y", "a"), StepSpec("x", "a"))
+
+    planned = plan_workflow(spec, make_project(tmp_path, "a"), settings, WorkflowOptions(sequential=True))
+
+    assert {step.id: step.after for step in planned.plan.steps} == {"y": (), "x": ("y",), "last": ("x",)}
+    assert planned.plan.by_id["last"].dependencies == ("x", "y")
+    assert planned.plan.graph.order == ("y", "x", "last")
+    assert len(planned.plan.graph.roots) == 1
+
+
+def test_equal_workflows_have_equal_plans(tmp_path, settings):
+    spec, project = workflow(StepSpec("1", "a")), make_project(tmp_path, "a")
+
+    assert plan_workflow(spec, project, settings) == plan_workflow(spec, project, settings)
+
+
+def test_an_agent_of_many_steps_is_pinned_once(tmp_path, settings):
+    planned = plan_workflow(
+        workflow(*(StepSpec(str(n), "a") for n in range(5))), make_project(tmp_path, "a"), settings
+    )
+
+    assert len(planned.definitions) == 1
+    assert set(planned.definitions) == planned.plan.definitions
+
+
+# inputs
+
+
+def test_inputs_are_the_given_ones_and_the_defaults_of_the_others():
+    spec = workflow(inputs=(("path", "src/"), ("language", None)))
+
+    assert resolve_inputs(spec, {"language": "de"}) == {"path": "src/", "language": "de"}
+    assert resolve_inputs(spec, {"language": "de", "path": "docs/"})["path"] == "docs/"
+
+
+def test_a_missing_input_is_named_with_all_that_are_missing():
+    spec = workflow(
+        StepSpec("1", "a", task="{{ inputs.b }} {{ inputs.a }}"), inputs=(("a", None), ("b", None))
+    )
+
+    with pytest.raises(InputError, match="needs the input 'a'") as caught:
+        resolve_inputs(spec, {})
+
+    assert caught.value.hint == "--input a=… --input b=…"
+
+
+def test_an_input_that_no_step_uses_need_not_be_given():
+    assert resolve_inputs(workflow(inputs=(("unused", None),)), {}) == {}
+
+
+@pytest.mark.parametrize(("declared", "known"), [((), "none"), ((("path", ""),), "path")])
+def test_an_unknown_input_is_refused_with_the_known_ones(declared, known):
+    with pytest.raises(InputError, match="no input 'pth'") as caught:
+        resolve_inputs(workflow(inputs=declared), {"pth": "x"})
+
+    assert caught.value.hint == f"its inputs are: {known}"
+
+
+# what a caller says
+
+
+def test_a_task_may_be_as_long_as_the_limit():
+    check_task("x" * 10, 10)
+    check_task(None, 10)
+    with pytest.raises(TaskTooLongError, match="11 characters; the limit is 10") as caught:
+        check_task("x" * 11, 10)
+    assert (caught.value.details["length"], caught.value.details["limit"]) == (11, 10)
+
+
+def test_options_that_are_not_given_leave_everything_open():
+    assert read_options({}) == ExecutionOptions()
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"temperature": 1}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"model": 5}, "model"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_by_name(options, wrong):
+    with pytest.raises(InputError, match=wrong) as caught:
+        read_options(options)
+
+    known = "model, max_tokens, timeout_seconds, max_retries, cacheable, fail_fast"
+    assert caught.value.hint == f"options are {known}"
