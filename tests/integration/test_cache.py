@@ -7,6 +7,7 @@ import signal
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -131,6 +132,21 @@ def test_a_server_that_hangs_costs_its_time_out_once_and_is_used_again_when_it_i
     assert BOUND * 0.9 < first < 3 * BOUND
     assert then < 3 * BOUND
     eventually(lambda: isinstance(cache.lookup(key_of("a")), Hit), "hits again")
+
+
+def test_a_hundred_threads_at_a_server_that_hangs_wait_at_the_same_time(own_server):
+    cache = cache_at(own_server.connection_url, IMPATIENT)
+    cache.store(key_of("a"), "answer", tags={}, cost_nanos=None)
+    pid = own_server.client().info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(100) as threads:
+            waited = list(threads.map(seconds_of, [lambda: cache.lookup(key_of("a"))] * 100))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert max(waited) < 3 * BOUND
+    assert cache.failures > 0
 
 
 def test_a_server_that_is_gone_is_a_miss_within_the_bound(own_server):
