@@ -15,7 +15,7 @@ in order, in a further line `-- USES: …`, and they are put before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -76,6 +76,23 @@ class Script:
             return client.execute_command("EVALSHA", self._script.sha, len(named), *named, *given)
         except redis.exceptions.NoScriptError:
             return self._script(keys=named, args=given, client=client)
+
+    def on(self, client: Any, keys: Mapping[str, str]) -> Callable[..., Any]:
+        """The script with its keys and client settled: a call with bare arguments in the header's order.
+
+        For the few places where microseconds count; not for pipelines.
+        """
+        command = ("EVALSHA", self._script.sha, len(self.keys))
+        named = tuple(keys[name].encode() for name in self.keys)
+        execute, script = client.execute_command, self._script
+
+        def call(*args: str | int | bytes) -> Any:
+            try:
+                return execute(*command, *named, *args)
+            except redis.exceptions.NoScriptError:
+                return script(keys=named, args=args, client=client)
+
+        return call
 
     def _misuse(self) -> TypeError:
         return TypeError(f"{self.name}.lua takes KEYS {self.keys} and ARGV {self.args}")

@@ -61,7 +61,7 @@ class Cache:
         policy: CachePolicy | None = None,
     ) -> None:
         self.policy = policy or CachePolicy()
-        self.store_of_entries = Store(client, keys, secret, clock=clock, policy=self.policy)
+        self.entries = Store(client, keys, secret, clock=clock, policy=self.policy)
         self.flights = SingleFlight(client, keys, clock=clock, policy=self.policy)
         self._renewal = Renewal(self.flights.renew, lease_seconds=self.policy.lease_seconds)
         self._cooldown = Cooldown(self.policy.cooldown_seconds)
@@ -79,7 +79,7 @@ class Cache:
         """
         if not self.policy.enabled:
             return _DISABLED
-        return self._guarded(self.store_of_entries.get, _UNAVAILABLE, key, allow_stale) or _ABSENT
+        return self._guarded(self.entries.get, _UNAVAILABLE, key, allow_stale) or _ABSENT
 
     def store(self, key: str, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None) -> bool:
         """Keep an answer; whether it was kept.
@@ -96,7 +96,7 @@ class Cache:
             return False
         with self._lock:
             failures, self._unreported = self._unreported, 0
-        put = partial(self.store_of_entries.put, tags=tags, cost_nanos=cost_nanos, failures=failures)
+        put = partial(self.entries.put, tags=tags, cost_nanos=cost_nanos, failures=failures)
         kept = self._guarded(put, None, key, document)
         if kept is None:
             with self._lock:
@@ -148,7 +148,7 @@ class Cache:
         Raises:
             ServerUnreachableError: the cache's server fails.
         """
-        return _asked(self.store_of_entries.stats)
+        return _asked(self.entries.stats)
 
     def clear(self) -> int:
         """Take out everything; how many entries that were.
@@ -156,7 +156,7 @@ class Cache:
         Raises:
             ServerUnreachableError: the cache's server fails.
         """
-        return _asked(self.store_of_entries.clear)
+        return _asked(self.entries.clear)
 
     def invalidate(
         self,
@@ -179,7 +179,7 @@ class Cache:
                 "nothing says what to invalidate",
                 {"hint": "give an agent, a workflow, a model or an age; `clear` takes out everything"},
             )
-        return _asked(lambda: self.store_of_entries.invalidate(tags, older_than_seconds=older_than_seconds))
+        return _asked(lambda: self.entries.invalidate(tags, older_than_seconds=older_than_seconds))
 
     def inspect(self, key: str, *, content: bool = False) -> Inspection | None:
         """What is known of an entry, without using it; the answer itself only with `content`.
@@ -193,7 +193,7 @@ class Cache:
                 f"{key[:80]!r} is not the key of an entry",
                 {"hint": f"a key has {DIGEST_LENGTH} hexadecimal digits, in lower case"},
             )
-        return _asked(lambda: self.store_of_entries.inspect(key, content=content))
+        return _asked(lambda: self.entries.inspect(key, content=content))
 
     def _guarded(self, operate: Callable[P, T], otherwise: U, *args: P.args, **kwargs: P.kwargs) -> T | U:
         if not self._cooldown.over:

@@ -20,7 +20,8 @@ class CachePolicy:
         enabled: off: every look-up is a miss and nothing is stored.
         ttl_seconds: age up to which an answer is given; also applied to what others stored for longer.
         stale_seconds: time after that in which it is given to those who ask for stale answers.
-        max_bytes: of all entries of all shards together, as stored.
+        max_bytes: of all entries of all shards together, as stored; the server needs some 600 bytes more for
+            each of them.
         shards: the store is split into so many parts, each with its share of the bytes and its own order of
             use. The whole fleet must agree; after a change, entries are out of reach until they expire.
         compress_above_bytes: entries with longer documents are compressed.

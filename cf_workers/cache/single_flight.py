@@ -228,7 +228,8 @@ class Renewal:
         finally:
             with self._changed:
                 self._held.pop(lead.holder, None)
-                self._changed.notify()
+                if not self._held:
+                    self._changed.notify()
 
     def _run(self) -> None:
         while True:

@@ -147,8 +147,9 @@ class Store:
         self._clock = clock
         self.policy = policy or CachePolicy()
         self._shards = [keys.cache_shard(number) for number in range(self.policy.shards)]
-        self._read_keys = [
-            {"entries": shard.entries, "lru": shard.lru, "counters": shard.counters} for shard in self._shards
+        self._read = [
+            _READ.on(client, {"entries": shard.entries, "lru": shard.lru, "counters": shard.counters})
+            for shard in self._shards
         ]
         self._ttl_ms = _ms(self.policy.ttl_seconds)
         self._stale_ms = _ms(self.policy.stale_seconds)
@@ -161,14 +162,9 @@ class Store:
                 it does not find is not counted again.
         """
         secret = self._secret.get()
-        shard = self._shard(key)
-        args = {
-            "digest": key,
-            "ttl_ms": self._ttl_ms,
-            "stale_ms": self._stale_ms if allow_stale else "",
-            "now": self._given_ms(),
-        }
-        found = _READ(self._client, self._read_keys[shard], args)
+        now = "" if self._clock is None else _ms(self._clock.now())
+        stale_ms = self._stale_ms if allow_stale else ""
+        found = self._read[self._shard(key)](key, self._ttl_ms, stale_ms, now)
         if len(found) == 1:
             return None
         now, entry = found[0], found[1]

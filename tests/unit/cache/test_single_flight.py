@@ -162,12 +162,11 @@ def test_with_the_cache_off_everybody_calls_alone(make_cache):
 
 
 def test_a_lease_is_renewed_for_as_long_as_the_leader_works_and_not_longer():
-    lead, renewed, finished = Lead(CALL, "h", 0.0), [], threading.Event()
+    lead, renewed = Lead(CALL, "h", 0.0), []
     renewal = Renewal(renewed.extend, lease_seconds=0.06)
 
     with renewal.holding(lead):
         eventually(lambda: len(renewed) >= 3, "three renewals")
-    finished.set()
     eventually(lambda: not any(t.name == "cache-renewal" for t in threading.enumerate()), "the thread to end")
     count = len(renewed)
 
