@@ -108,7 +108,7 @@ def plan_execution(
     chosen = options or ExecutionOptions()
     definition = project.agent(agent)
     step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast"}))
-    planned = _plan_step(step, definition, project, settings)
+    planned = _plan_step(step, definition, definition.digest, project, settings)
     return _planned(agent, [planned], {agent: definition})
 
 
@@ -129,10 +129,11 @@ def plan_workflow(
             {"problems": [problem.as_dict() for problem in problems]},
         )
     definitions = {name: project.agent(name) for name in dict.fromkeys(step.agent for step in spec.steps)}
+    digests = {name: definition.digest for name, definition in definitions.items()}
     steps = []
     for step in spec.steps:
         check_task(step.task, settings.max_task_chars)
-        planned = _plan_step(step, definitions[step.agent], project, settings)
+        planned = _plan_step(step, definitions[step.agent], digests[step.agent], project, settings)
         steps.append(
             planned.model_copy(update={"passes": chosen.pass_output, "lane": step.lane or chosen.lane})
         )
@@ -196,7 +197,7 @@ def resolve_inputs(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, st
 
 
 def _plan_step(
-    step: StepSpec, definition: AgentDefinition, project: Project, settings: Settings
+    step: StepSpec, definition: AgentDefinition, digest: str, project: Project, settings: Settings
 ) -> PlannedStep:
     model = _first(step.model, definition.model, settings.agents.model)
     if warning := check_model(model, datetime.now(UTC).date()):
@@ -205,7 +206,7 @@ def _plan_step(
     return PlannedStep(
         id=step.id,
         agent=step.agent,
-        definition=definition.digest,
+        definition=digest,
         model=model,
         max_tokens=_first(step.max_tokens, definition.max_tokens, settings.agents.max_tokens),
         timeout_seconds=_first(
