@@ -34,9 +34,6 @@ class Remote:
     def retry(self, run):
         self.asked.append(("retry", run))
 
-    def reaching(self):
-        return nullcontext()
-
 
 class Scripted(History):
     """A history in which something happens at a certain look at the status."""
