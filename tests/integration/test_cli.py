@@ -3,6 +3,7 @@
 import json
 import signal
 from itertools import pairwise
+from uuid import uuid4
 
 import pytest
 
@@ -16,6 +17,14 @@ from tests.support.stack import step, user_text
 pytestmark = pytest.mark.integration
 
 SLOW = "[[sim latency=30]]"
+
+
+@pytest.fixture
+def project(project):
+    """Agents that no other test has: the worker's cache knows none of their answers."""
+    for name in ("writer", "reviewer", "tester"):
+        project.agent(name, f"You are the {name} of {uuid4().hex}.")
+    return project
 
 
 @pytest.fixture
@@ -141,6 +150,17 @@ def test_a_detached_execution_prints_its_id_and_can_be_watched(cf, stack, projec
     watched = cf("runs", "watch", execution, "--json")
     assert watched.code == 0
     assert watched.document["agent_name"] == "writer"
+
+
+def test_an_answer_that_is_known_costs_nothing_unless_asked_anew(cf, stack):
+    first = cf("execute", "writer", "hello", "--json")
+    second = cf("execute", "writer", "hello")
+    third = cf("execute", "writer", "hello", "--no-cache", "--json")
+
+    assert second.out.strip() == first.document["output"].strip()
+    assert "writer: succeeded from the cache" in second.err
+    assert third.document["metadata"]["cached"] is False
+    assert len(stack.calls("hello")) == 2
 
 
 # -- servers and workers
