@@ -77,6 +77,18 @@ def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
         ) from None
 
 
+def check_timeout(seconds: float | None) -> None:
+    """Refuse a time-out that would end a run before it begins.
+
+    Raises:
+        InputError: it is not above 0.
+    """
+    if seconds is not None and not seconds > 0:
+        raise InputError(
+            f"a time-out of {seconds!r} seconds cannot be kept", {"hint": "give a number above 0"}
+        )
+
+
 def check_task(task: str | None, limit: int) -> None:
     """Refuse a task that is too long, or that is not text.
 

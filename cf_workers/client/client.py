@@ -24,6 +24,7 @@ from cf_workers.planning import (
     Planned,
     WorkflowOptions,
     check_task,
+    check_timeout,
     plan_execution,
     plan_workflow,
     read_options,
@@ -195,6 +196,7 @@ class Client:
             InputError: the input cannot work; nothing was enqueued.
             ServerUnreachableError: the server does not answer.
         """
+        check_timeout(timeout_seconds)
         spec = self.workflow(workflow)
         values = resolve_inputs(spec, inputs or {})
         planned = self.check_workflow(spec, task, inputs=values, options=options)
@@ -276,9 +278,10 @@ class Client:
         with self.reaching():
             verdict, running, attempt = self._store.stop(run, "cancelled")
             if verdict == "stopping" and running == 0:
-                self._store.finish(run, attempt)
+                ended, _ = self._store.finish(run, attempt)
                 header = self._store.header(run, attempt)
-                self._launcher.forget(header)
+                if ended == "ended":
+                    self._launcher.forget(header)
                 self._launcher.finish(header)
             return self.history.status(run)
 
