@@ -10,6 +10,8 @@ every key must have a TTL or be declared permanent. `processes`: starts processe
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +34,15 @@ HOUSE_AGENTS = ("writer", "reviewer", "tester")
 
 
 def pytest_configure() -> None:
-    """No test sees a key, a server or a setting of the developer's own."""
+    """No test sees a key, a server or a setting of the developer's own, or keeps state among theirs."""
     for name in [name for name in os.environ if is_private(name)]:
         del os.environ[name]
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
+
+
+def pytest_unconfigure() -> None:
+    """The state of the tests goes with them."""
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
