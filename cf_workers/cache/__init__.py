@@ -9,7 +9,8 @@ from cf_workers.cache.fingerprint import fingerprint
 from cf_workers.cache.policy import CachePolicy, cacheable_reply
 from cf_workers.cache.secret import SecretSource, signing_secret
 from cf_workers.cache.single_flight import Alone, Failed, Follow, Lead, Ready, Standing
-from cf_workers.cache.store import CacheStats, Hit, Inspection
+from cf_workers.cache.stats import CacheStats, Inspection
+from cf_workers.cache.store import Hit
 
 __all__ = [
     "Alone",
