@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -24,9 +25,10 @@ from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.application import Context, default_context
-from cf_workers.cache import Cache, signing_secret
+from cf_workers.cache import Cache, GivenSecret, signing_secret
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
 from cf_workers.resilience import Guard, credential_digest
+from cf_workers.settings import Settings
 from cf_workers.tasks import runtime
 from cf_workers.tasks.answering import Direct
 from cf_workers.tasks.app import app
@@ -68,7 +70,7 @@ def build_runtime() -> runtime.Runtime:
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
     guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
-    answering = Cached(guarded, _cache(context), namespace=settings.namespace, wake=store.unpark)
+    answering = Cached(guarded, _cache(context), namespace=_answers_of(settings), wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -116,7 +118,13 @@ def _cache(context: Context) -> Cache:
         max_connections=settings.worker.concurrency + 20,
     )
     keys = Keys(settings.namespace)
-    return Cache(bounded, keys, signing_secret(os.environ, bounded, keys), policy=settings.cache_policy)
+    secret = signing_secret(os.environ, bounded, keys) if settings.cache.enabled else GivenSecret(b"off")
+    return Cache(bounded, keys, secret, policy=settings.cache_policy)
+
+
+def _answers_of(settings: Settings) -> str:
+    """Whose answers are shared: a stand-in's must never be given for the provider's."""
+    return f"{settings.namespace} {os.environ.get('ANTHROPIC_BASE_URL', '')}"
 
 
 def _credential() -> str:
@@ -126,11 +134,13 @@ def _credential() -> str:
 
 
 def _is_cacheable(context: Context, step: PlannedStep) -> bool:
-    """The step's own word, then that of the project where the worker runs, as it is now."""
-    if step.cacheable is not None or context.project_path is None:
+    """The project where the worker runs may say no to all, as it is now; then the step's own word counts."""
+    if context.project_path is None:
         return step.cacheable is not False
     section = context.project.cache
-    return section.enabled and step.agent not in section.exclude_agents
+    if not section.enabled or step.cacheable is not None:
+        return section.enabled and bool(step.cacheable)
+    return step.agent not in section.exclude_agents
 
 
 _queues: list[str] = []
@@ -208,6 +218,13 @@ def _begin(sender: Any, **_: Any) -> None:
     """Make the process ready before it says so; the children of prefork begin for themselves."""
     if sender.app is app and not _forks(sender.pool_cls):
         _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.worker_ready.connect(weak=False)
+def _say_ready(sender: Any, **_: Any) -> None:
+    """Celery says so at the level INFO; a worker at its default level says it as well."""
+    if sender.app is app and not logging.getLogger("celery.apps.worker").isEnabledFor(logging.INFO):
+        print(f"{sender.hostname} ready.", flush=True)  # noqa: T201
 
 
 @signals.worker_process_init.connect(weak=False)

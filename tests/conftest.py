@@ -9,6 +9,7 @@ every key must have a TTL or be declared permanent. `processes`: starts processe
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -37,12 +38,10 @@ def pytest_configure() -> None:
     """No test sees a key, a server or a setting of the developer's own, or keeps state among theirs."""
     for name in [name for name in os.environ if is_private(name)]:
         del os.environ[name]
-    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
-
-
-def pytest_unconfigure() -> None:
-    """The state of the tests goes with them."""
-    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
+    state = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
+    atexit.register(
+        shutil.rmtree, state, ignore_errors=True
+    )  # after what a test has left to be closed at exit
 
 
 @pytest.fixture(scope="session")
