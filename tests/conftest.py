@@ -41,7 +41,7 @@ def pytest_configure() -> None:
     state = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
     atexit.register(
         shutil.rmtree, state, ignore_errors=True
-    )  # after what a test has left to be closed at exit
+    )  # after all that ends at exit
 
 
 @pytest.fixture(scope="session")
