@@ -27,6 +27,7 @@ from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.application import Context, default_context
 from cf_workers.cache import Cache, GivenSecret, signing_secret
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.reliability import attach
 from cf_workers.resilience import Guard, credential_digest
 from cf_workers.settings import Settings
 from cf_workers.tasks import runtime
@@ -216,7 +217,10 @@ def _note_queues(instance: Any, **_: Any) -> None:
 @signals.worker_init.connect(weak=False)
 def _begin(sender: Any, **_: Any) -> None:
     """Make the process ready before it says so; the children of prefork begin for themselves."""
-    if sender.app is app and not _forks(sender.pool_cls):
+    if sender.app is not app:
+        return
+    attach(app, default_context().settings.reliability_policy)
+    if not _forks(sender.pool_cls):
         _duties[os.getpid()] = _Duties.begin()
 
 

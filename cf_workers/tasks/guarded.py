@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall
@@ -13,6 +14,7 @@ from cf_workers.agents.models import model_facts
 from cf_workers.errors import CfWorkersError
 from cf_workers.resilience import (
     Ask,
+    Ending,
     Guard,
     Permit,
     Refused,
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _CHARACTERS_A_TOKEN = 4
 """A rough mean for English text; reservations are settled with what was really used."""
+_AFTER_OTHERS_SECONDS = 0.5
 
 
 class Guarded:
@@ -53,6 +56,47 @@ class Guarded:
             NotNow: it is not; nothing was sent and no attempt is spent.
             ExecutionError: there is no usable reply; or no call may be made and the caller would rather fail.
         """
+        permit = self._admit(call, caller)
+        with self._holding(permit):
+            try:
+                answer = self._inner.ask(call, caller, token)
+            except CfWorkersError as error:
+                ending = failed(error)
+                reopened = self._settle(permit, ending)
+                if permit.probe and ending.outcome == "fault" and not caller.fail_fast:
+                    raise _failed_probe(error, reopened) from None
+                raise
+            except BaseException:
+                self._settle(permit, never_sent())
+                raise
+            usage = answer.reply.usage
+            self._settle(
+                permit,
+                answered(
+                    input_tokens=usage.input_tokens + usage.cache_creation_input_tokens,
+                    output_tokens=usage.output_tokens,
+                    rate_limits=answer.reply.rate_limits,
+                ),
+            )
+            return answer
+
+    @contextmanager
+    def _holding(self, permit: Permit) -> Iterator[None]:
+        with self._lock:
+            self._held.add(permit)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(permit)
+
+    def _settle(self, permit: Permit, ending: Ending) -> float:
+        """Take in how a call ended; for how many seconds that has opened the breaker."""
+        changes = self._guard.settle(permit, ending).changes
+        _tell(changes)
+        return max([0.0, *(change.until - change.at for change in changes if change.until is not None)])
+
+    def _admit(self, call: AgentCall, caller: Caller) -> Permit:
         scope = Scope(self._credential, model_class(call.model))
         decision = self._guard.admit(
             Ask(
@@ -68,25 +112,7 @@ class Guarded:
                 raise refusal_error(decision)
             raise NotNow(explain(decision.reason), decision.retry_in_seconds)
         _tell(decision.changes)
-        with self._lock:
-            self._held.add(decision.permit)
-        ending = never_sent()
-        try:
-            answer = self._inner.ask(call, caller, token)
-            usage = answer.reply.usage
-            ending = answered(
-                input_tokens=usage.input_tokens + usage.cache_creation_input_tokens,
-                output_tokens=usage.output_tokens,
-                rate_limits=answer.reply.rate_limits,
-            )
-            return answer
-        except CfWorkersError as error:
-            ending = failed(error)
-            raise
-        finally:
-            with self._lock:
-                self._held.discard(decision.permit)
-            _tell(self._guard.settle(decision.permit, ending).changes)
+        return decision.permit
 
     def renew(self) -> None:
         """Keep the calls of this process counted as in flight; for the heartbeat."""
@@ -105,6 +131,15 @@ def estimate_tokens(call: AgentCall) -> int:
     """About how many input tokens a call takes."""
     texts = (call.agent.text, call.agent.contract or "", call.task, *(o.output for o in call.outputs))
     return sum(map(len, texts)) // _CHARACTERS_A_TOKEN
+
+
+def _failed_probe(error: CfWorkersError, reopened_for: float) -> NotNow:
+    """The outage is the provider's, and the step that found that it goes on must not pay with an attempt.
+
+    It comes back behind those who wait for the same moment: let another one try.
+    """
+    wait = reopened_for + _AFTER_OTHERS_SECONDS
+    return NotNow(f"the circuit breaker is open: {error.message}", wait, probe=error)
 
 
 def _tell(changes: Iterable[Transition]) -> None:

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _TOO_NEW_SECONDS = 5.0
 _SUPERSEDED = "superseded"
+_FREE_PROBES = 10
+"""A step that fails for reasons of its own must not keep the breaker open for ever by probing."""
 
 
 @dataclass(frozen=True)
@@ -96,28 +98,41 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
 def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersError | None]:
     """Bring the step to an outcome, or raise what ends this delivery without one."""
     step, claim = attempt.step, attempt.claim
+    if claim.verdict != "run":
+        return _not_asked(step, claim)
+    try:
+        answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
+    except NotNow as refusal:
+        if refusal.probe is None or claim.probes < _FREE_PROBES:
+            _park(attempt, refusal)
+        return _failed(attempt, refusal.probe)
+    except CancelledError as error:
+        return _cancelled(attempt, error, revocation), None
+    except TransientError as error:
+        return _failed(attempt, error)
+    except CfWorkersError as error:
+        return asking.failed(error, step, attempts=attempt.number), error
+    return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
+
+
+def _not_asked(step: PlannedStep, claim: Claim) -> tuple[Outcome, CfWorkersError | None]:
+    """The outcome of a step whose claim says that no call is to be made."""
     if claim.verdict == "skip":
         return asking.not_run("skip", step, "a dependency did not succeed", attempts=claim.attempts), None
     if claim.verdict == "cancel":
         return asking.not_run("cancel", step, "the run is stopping", attempts=claim.attempts), None
-    if claim.verdict == "lost":
-        lost = LostError(
-            f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
-            {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
-        )
-        return asking.failed(lost, step, attempts=claim.attempts), lost
-    try:
-        answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
-    except NotNow as refusal:
-        _park(attempt, refusal)
-    except CancelledError as error:
-        return _cancelled(attempt, error, revocation), None
-    except TransientError as error:
+    lost = LostError(
+        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
+        {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
+    )
+    return asking.failed(lost, step, attempts=claim.attempts), lost
+
+
+def _failed(attempt: _Attempt, error: CfWorkersError) -> tuple[Outcome, CfWorkersError]:
+    """Another attempt where one is left, which ends this delivery."""
+    if isinstance(error, TransientError):
         _retry_if_allowed(attempt, error)
-        return asking.failed(error, step, attempts=attempt.number), error
-    except CfWorkersError as error:
-        return asking.failed(error, step, attempts=attempt.number), error
-    return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
+    return asking.failed(error, attempt.step, attempts=attempt.number), error
 
 
 def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> Outcome:
@@ -138,7 +153,13 @@ def _park(attempt: _Attempt, refusal: NotNow) -> NoReturn:
         Retry: always, with the reason; nothing is published, the reconciler does that in its time.
     """
     store, claim = attempt.runtime.store, attempt.claim
-    if not store.park(claim, countdown=refusal.retry_in, reason=refusal.reason):
+    probed, lost_calls = None, 0
+    if refusal.probe is not None:
+        probed = asking.failed(refusal.probe, attempt.step, attempts=claim.attempts)
+        lost_calls = asking.maybe_lost(refusal.probe)
+    if not store.park(
+        claim, countdown=refusal.retry_in, reason=refusal.reason, lost_calls=lost_calls, probed=probed
+    ):
         raise Ignore(_SUPERSEDED) from None
     if refusal.waits is not None and not refusal.waits():
         store.unpark([claim.waiter])

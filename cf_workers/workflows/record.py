@@ -53,6 +53,7 @@ class Claim:
     Args:
         attempts: requests that earlier claims made.
         outputs: those of the step's dependencies, in that order, if it sees them; `None` where one has none.
+        probes: calls that found the provider still failing; they are not among the attempts.
     """
 
     run: str
@@ -62,6 +63,7 @@ class Claim:
     deaths: int
     verdict: Verdict
     outputs: tuple[str | None, ...] = ()
+    probes: int = 0
 
     @property
     def waiter(self) -> str:
@@ -192,7 +194,7 @@ class RunStore:
     def claim(self, header: RunHeader, step: PlannedStep, worker: str, *, may_take_over: bool) -> Claim:
         """Take a step on, or learn why not; see `scripts/claim.lua` for the verdicts."""
         keys = self._keys.run(header.run)
-        verdict, fence, attempts, deaths, *outputs = _CLAIM(
+        verdict, fence, attempts, deaths, *more = _CLAIM(
             self._client,
             {
                 "run": keys.run,
@@ -227,7 +229,8 @@ class RunStore:
             attempts=int(attempts),
             deaths=int(deaths),
             verdict=verdict,
-            outputs=tuple(outputs[0]) if outputs else (),
+            outputs=tuple(more[0]) if more else (),
+            probes=int(more[1]) if more else 0,
         )
 
     def commit(self, claim: Claim, outcome: Outcome) -> Committed | None:
@@ -291,16 +294,33 @@ class RunStore:
             spent=spent,
         )
 
-    def park(self, claim: Claim, *, countdown: float, reason: str) -> bool:
-        """Give a claim back before its call was made; it costs neither an attempt, nor a slot, nor a message.
+    def park(
+        self,
+        claim: Claim,
+        *,
+        countdown: float,
+        reason: str,
+        lost_calls: int = 0,
+        probed: Outcome | None = None,
+    ) -> bool:
+        """Give a claim back until its call may be made; that costs no attempt, no slot and no message.
 
         The reconciler publishes the step when `countdown` seconds have passed.
+
+        Args:
+            probed: what a call cost that found the provider still failing.
 
         Returns:
             False when the fence is stale.
         """
         return self._give_back(
-            claim, "parked", attempts=claim.attempts, countdown=countdown, reason=reason, lost_calls=0
+            claim,
+            "parked",
+            attempts=claim.attempts,
+            countdown=countdown,
+            reason=reason,
+            lost_calls=lost_calls,
+            spent=probed,
         )
 
     def unpark(self, waiters: Sequence[str]) -> None:
@@ -351,6 +371,7 @@ class RunStore:
                     "input_tokens": spent.input_tokens if spent else 0,
                     "output_tokens": spent.output_tokens if spent else 0,
                     "cost_nanos": spent.cost_nanos if spent else 0,
+                    "probe": spent is not None and state == "parked",
                 },
             )
         )
