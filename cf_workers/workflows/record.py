@@ -52,6 +52,7 @@ class Claim:
 
     Args:
         attempts: requests that earlier claims made.
+        dead: the workers that died under the step, the first twenty of them.
         outputs: those of the step's dependencies, in that order, if it sees them; `None` where one has none.
     """
 
@@ -62,6 +63,7 @@ class Claim:
     deaths: int
     verdict: Verdict
     outputs: tuple[str | None, ...] = ()
+    dead: tuple[str, ...] = ()
 
     @property
     def waiter(self) -> str:
@@ -189,10 +191,16 @@ class RunStore:
             raise unknown_run(run)
         return int(attempt)
 
-    def claim(self, header: RunHeader, step: PlannedStep, worker: str, *, may_take_over: bool) -> Claim:
-        """Take a step on, or learn why not; see `scripts/claim.lua` for the verdicts."""
+    def claim(
+        self, header: RunHeader, step: PlannedStep, worker: str, *, may_take_over: bool, nonce: str = ""
+    ) -> Claim:
+        """Take a step on, or learn why not; see `scripts/claim.lua` for the verdicts.
+
+        Args:
+            nonce: names this wish, and no other; who repeats it gets the claim that it did not hear of.
+        """
         keys = self._keys.run(header.run)
-        verdict, fence, attempts, deaths, *outputs = _CLAIM(
+        verdict, fence, attempts, deaths, *rest = _CLAIM(
             self._client,
             {
                 "run": keys.run,
@@ -218,6 +226,7 @@ class RunStore:
                 "ttl": int(self.policy.active_seconds),
                 "early": self.policy.early_seconds,
                 "passes": step.passes,
+                "nonce": nonce,
             },
         )
         return Claim(
@@ -227,7 +236,8 @@ class RunStore:
             attempts=int(attempts),
             deaths=int(deaths),
             verdict=verdict,
-            outputs=tuple(outputs[0]) if outputs else (),
+            outputs=tuple(rest[0]) if rest else (),
+            dead=tuple(rest[1]) if rest else (),
         )
 
     def commit(self, claim: Claim, outcome: Outcome) -> Committed | None:
