@@ -38,7 +38,7 @@ def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, to
         DefinitionMissingError: the agent's definition is not in the store any more.
     """
     call = call_for(
-        runtime.agents.get(step.definition),
+        runtime.outlast("definition", lambda: runtime.agents.get(step.definition)),
         step,
         task=task_text(header, step),
         outputs=_outputs(header, step, claim),

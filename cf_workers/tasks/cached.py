@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+
+import redis
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply, Usage
@@ -14,6 +17,8 @@ from cf_workers.agents.prices import cost_usd
 from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply, fingerprint
 from cf_workers.errors import PermanentError, describe_error, restore_error
 from cf_workers.tasks.answering import Answer, Answering, Caller, NotNow
+
+log = logging.getLogger(__name__)
 
 _NANOS = 1_000_000_000
 
@@ -72,16 +77,23 @@ class Cached:
                 return stale
             raise
         except PermanentError as error:
-            self._wake(self._cache.fail(lead, describe_error(error)))
+            self._wake_up(self._cache.fail(lead, describe_error(error)))
             raise
         except BaseException:  # whatever it is, it is this leader's alone
-            self._wake(self._cache.abandon(lead))
+            self._wake_up(self._cache.abandon(lead))
             raise
         if self._keep(lead.key, call, caller, answer.reply):
-            self._wake(self._cache.complete(lead))
+            self._wake_up(self._cache.complete(lead))
         else:
-            self._wake(self._cache.disperse(lead))
+            self._wake_up(self._cache.disperse(lead))
         return answer
+
+    def _wake_up(self, waiters: Sequence[str]) -> None:
+        """Who is not woken looks again by itself; an answer must not be lost over that."""
+        try:
+            self._wake(waiters)
+        except redis.RedisError as error:
+            log.warning("waiters.not_woken count=%d error=%s", len(waiters), type(error).__name__)
 
     def _keep(self, key: str, call: AgentCall, caller: Caller, reply: AgentReply) -> bool:
         if not cacheable_reply(reply.stop_reason, reply.output):

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
+from uuid import uuid4
 
 import redis
 from celery.exceptions import Ignore, Retry
@@ -71,7 +72,13 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
         Reject: the worker is stopping at once; the message goes back.
     """
     heartbeat = runtime.heartbeat
-    claim = runtime.store.claim(header, step, heartbeat.worker, may_take_over=heartbeat.may_take_over)
+    nonce = uuid4().hex
+    claim = runtime.outlast(
+        "claim",
+        lambda: runtime.store.claim(
+            header, step, heartbeat.worker, may_take_over=heartbeat.may_take_over, nonce=nonce
+        ),
+    )
     if claim.verdict == "wire":
         task.try_again(CfWorkersError("the run was started by a newer release"), _TOO_NEW_SECONDS)
     if claim.verdict == "done":
@@ -85,7 +92,7 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
     try:
         with heartbeat.holding(claim, attempt.token.cancel):
             outcome, error = _execute(attempt, revocation)
-            committed = runtime.store.commit(claim, outcome)
+            committed = runtime.outlast("commit", lambda: runtime.store.commit(claim, outcome))
     finally:
         forget()
     if committed is None:
@@ -153,16 +160,21 @@ def _park(attempt: _Attempt, refusal: NotNow) -> NoReturn:
         Retry: always, with the reason; nothing is published, the reconciler does that in its time.
     """
     store, claim = attempt.runtime.store, attempt.claim
-    probed, lost_calls = None, 0
+    probed: Outcome | None = None
+    lost_calls = 0
     if refusal.probe is not None:
         probed = asking.failed(refusal.probe, attempt.step, attempts=claim.attempts)
         lost_calls = asking.maybe_lost(refusal.probe)
-    if not store.park(
-        claim, countdown=refusal.retry_in, reason=refusal.reason, lost_calls=lost_calls, probed=probed
-    ):
+    parked = attempt.runtime.outlast(
+        "park",
+        lambda: store.park(
+            claim, countdown=refusal.retry_in, reason=refusal.reason, lost_calls=lost_calls, probed=probed
+        ),
+    )
+    if not parked:
         raise Ignore(_SUPERSEDED) from None
     if refusal.waits is not None and not refusal.waits():
-        store.unpark([claim.waiter])
+        attempt.runtime.outlast("unpark", lambda: store.unpark([claim.waiter]))
     raise Retry(refusal.reason, when=refusal.retry_in) from None
 
 
@@ -173,17 +185,26 @@ def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:
     if attempt.number > allowed:
         return
     countdown = task.wait_after(error, attempt.number)
-    deferred = attempt.runtime.store.defer(
-        attempt.claim,
-        attempts=attempt.number,
-        countdown=countdown,
-        reason=error.message,
-        lost_calls=asking.maybe_lost(error),
-        spent=asking.failed(error, step, attempts=attempt.number),
+    deferred = attempt.runtime.outlast(
+        "defer",
+        lambda: attempt.runtime.store.defer(
+            attempt.claim,
+            attempts=attempt.number,
+            countdown=countdown,
+            reason=error.message,
+            lost_calls=asking.maybe_lost(error),
+            spent=asking.failed(error, step, attempts=attempt.number),
+        ),
     )
     if not deferred:
         raise Ignore(_SUPERSEDED) from None
-    task.try_again(error, countdown)
+    try:
+        task.try_again(error, countdown)
+    except (redis.RedisError, OperationalError) as away:
+        log.error(
+            "retry.not_sent run=%s step=%s error=%s", attempt.header.run, step.id, type(away).__name__
+        )  # the record says when it is due, and the reconciler reads it
+        raise Retry(str(error), exc=error, when=countdown) from None
 
 
 def after_commit(runtime: Runtime, header: RunHeader, step: PlannedStep, committed: Committed) -> None:

@@ -75,18 +75,32 @@ class TwoWorkers(RuleBasedStateMachine):
     def claim(self, data, worker, may_take_over):
         return self.take(data.draw(st.sampled_from(sorted(self.ends))), worker, may_take_over=may_take_over)
 
+    @rule(target=claims, data=st.data(), worker=workers)
+    def claim_and_not_hear_of_it(self, data, worker):
+        one = self.header.plan.by_id[data.draw(st.sampled_from(sorted(self.ends)))]
+        first = self.store.claim(self.header, one, worker, may_take_over=True, nonce="n")
+        before = self.client.hgetall(self.keys.run("run").steps)
+
+        second = self.store.claim(self.header, one, worker, may_take_over=True, nonce="n")
+
+        assert first == second
+        assert self.client.hgetall(self.keys.run("run").steps) == before
+        self.fence = max(self.fence, first.fence)
+        return second
+
     @rule(claim=claims, works=st.booleans())
     def commit(self, claim, works):
         status = ENDED.get(claim.verdict, "succeeded" if works else "failed")
         outcome = Outcome(status, claim.attempts + 1, {}, "out", counts_against_run=status == "failed")
         current = self.steps().get(claim.step, {})
         newest = current.get("s") == "running" and current.get("f") == claim.fence
+        again = current.get("s") == status and current.get("f") == claim.fence
 
         committed = self.store.commit(claim, outcome)
 
-        assert (committed is not None) == (newest and claim.fence > 0)
+        assert (committed is not None) == ((newest or again) and claim.fence > 0)
         if committed is not None:
-            self.ends[claim.step].append(status)
+            self.ends[claim.step] += [status] if newest else []
             assert (committed.left, committed.running) == (self.number("left"), self.number("running"))
 
     @rule(claim=consumes(claims))
