@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ from cf_workers.planning import (
     plan_execution,
     plan_workflow,
     read_options,
+    record_options,
     resolve_inputs,
 )
 from cf_workers.project import Project, parse_workflow, read_workflow_file
@@ -100,6 +102,7 @@ class Client:
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         cacheable: bool | None = None,
+        fail_fast: bool = False,
         idempotency_key: str | None = None,
     ) -> ExecutionHandle:
         """Enqueue one execution of an agent.
@@ -107,6 +110,7 @@ class Client:
         Args:
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
+            fail_fast: rather an error than to wait while the breaker or a limit allows no call.
             idempotency_key: a second submission with the same key is the first one.
 
         Raises:
@@ -120,6 +124,7 @@ class Client:
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
                 "cacheable": cacheable,
+                "fail_fast": fail_fast,
             }
         )
         planned = self.check_execution(agent, task, options)
@@ -139,6 +144,7 @@ class Client:
             kind="agent",
             plan=planned.plan,
             task=task,
+            options=record_options(options),
             idempotency_key=idempotency_key,
             message=dict(message),
         )
@@ -204,6 +210,7 @@ class Client:
             plan=planned.plan,
             task=task,
             inputs=values,
+            options=record_options(options),
             timeout_seconds=timeout_seconds or spec.timeout_seconds,
             idempotency_key=idempotency_key,
         )
@@ -396,7 +403,7 @@ class Client:
         chosen = options or WorkflowOptions()
         if self.project.features.parallel_workflows_enabled:
             return chosen
-        return WorkflowOptions(sequential=True, pass_output=chosen.pass_output, lane=chosen.lane)
+        return replace(chosen, sequential=True)
 
     @contextmanager
     def reaching(self) -> Iterator[None]:

@@ -54,7 +54,7 @@ class Guarded:
 
         Raises:
             NotNow: it is not; nothing was sent and no attempt is spent.
-            ExecutionError: there is no usable reply; or no call may be made and the caller would rather fail.
+            ExecutionError: there is no usable reply.
         """
         permit = self._admit(call, caller)
         with self._holding(permit):
@@ -108,9 +108,8 @@ class Guarded:
             )
         )
         if isinstance(decision, Refused):
-            if caller.fail_fast:
-                raise refusal_error(decision)
-            raise NotNow(explain(decision.reason), decision.retry_in_seconds)
+            instead = refusal_error(decision) if caller.fail_fast else None
+            raise NotNow(explain(decision.reason), decision.retry_in_seconds, instead=instead)
         _tell(decision.changes)
         return decision.permit
 
