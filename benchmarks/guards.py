@@ -11,11 +11,13 @@ import argparse
 import contextlib
 import json
 import os
+import signal
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -50,10 +52,11 @@ class Size:
     outage_seconds: float = 60.0
     overload_seconds: float = 120.0
     parked: int = 10_000
+    parked_cooldown: float = 180.0
     batch: int = 1000
 
 
-QUICK = Size(outage_seconds=8.0, overload_seconds=15.0, parked=300, batch=60)
+QUICK = Size(outage_seconds=8.0, overload_seconds=15.0, parked=300, parked_cooldown=10.0, batch=60)
 
 
 class Scene:
@@ -152,11 +155,11 @@ def scene(settings: Mapping[str, str] | None = None, **simulator: Any) -> Iterat
             made.redis.close()
 
 
-def start(client: Client, number: int, lane: str = "interactive") -> list[str]:
+def start(client: Client, number: int, lane: str = "interactive", text: str = "") -> list[str]:
     """Start so many runs of one step."""
     options = WorkflowOptions(lane=lane)  # type: ignore[arg-type]
     return [
-        client.start_workflow(WORKFLOW, f"Look into {uuid4().hex}", options=options).id for _ in range(number)
+        client.start_workflow(WORKFLOW, f"Look into {uuid4().hex} {text}", options=options).id for _ in range(number)
     ]
 
 
@@ -194,9 +197,9 @@ class Outage:
         refusals: seconds that refusals took.
     """
 
-    cooldown: float = 0.0
     longest_cooldown: float = 0.0
     per_second_open: list[int] = field(default_factory=list)
+    per_second_after: list[int] = field(default_factory=list)
     recovered_after: float = 0.0
     all_done_after: float = 0.0
     refusals: list[float] = field(default_factory=list)
@@ -230,13 +233,12 @@ def outage(seconds: float, steps: int = 50, settings: Mapping[str, str] | None =
             _measure_refusals(here, found, until=began + seconds)
             here.stack.control.configure(faults=[])
             back = time.time()
-            status = here.breaker()
-            found.longest_cooldown = (status.until or back) - (status.since or back)
             here.until(lambda: here.all_ended(runs), "all runs to end", 120)
             found.all_done_after = time.time() - back
             calls = here.calls(opened + 1.0)
             found.calls = len(here.calls())
             found.per_second_open = _per_second(calls, opened + 1.0, back)
+            found.per_second_after = _per_second(calls, back, back + 30)
             good = sorted(one.finished_at or 0.0 for one in calls if one.status == 200)
             found.recovered_after = good[min(3, len(good) - 1)] - back
             found.statuses = here.statuses(runs)
@@ -252,7 +254,9 @@ def outage(seconds: float, steps: int = 50, settings: Mapping[str, str] | None =
 def _measure_refusals(here: Scene, found: Outage, until: float) -> None:
     ask = Ask(here.scope, input_tokens=100)
     while time.time() < until:
-        if here.breaker().state == "open":
+        status = here.breaker()
+        if status.state == "open":
+            found.longest_cooldown = max(found.longest_cooldown, status.until - status.since)
             before = time.perf_counter()
             told = here.guard.admit(ask)
             took = time.perf_counter() - before
@@ -299,6 +303,7 @@ def outage_findings(size: Size, settings: Mapping[str, str] | None = None) -> Re
     ]
     rows = [(reason, str(number)) for reason, number in retried.most_common(8)]
     return findings, [
+        Table("Requests in each second after the API was back", ("requests",), [(" ".join(map(str, found.per_second_after)),)]),
         Table("task-retried events, by reason", ("reason", "events"), rows),
         Table(
             "Attempts of a step",
@@ -327,11 +332,11 @@ class Overload:
 
 
 def overload(
-    seconds: float, *, rpm: int = 1200, itpm: int = 12_000_000, burst: float = 5.0, learnt: bool = False
+    seconds: float, *, rpm: int = 600, itpm: int = 600_000, burst: float = 2.0, learnt: bool = False
 ) -> Overload:
     """Two tenants with weights 1 and 2 each ask for as much as there is."""
     weights = {"red": 1.0, "blue": 2.0}
-    settings = {"CF_WORKERS_LIMITS__WEIGHTS": json.dumps(weights)}
+    settings = {"CF_WORKERS_LIMITS__WEIGHTS": json.dumps(weights), "CF_WORKERS_LIMITS__BURST_SECONDS": str(burst)}
     if not learnt:
         settings["CF_WORKERS_LIMITS__REQUESTS_PER_MINUTE"] = str(rpm)
         settings["CF_WORKERS_LIMITS__INPUT_TOKENS_PER_MINUTE"] = str(itpm)
@@ -386,7 +391,7 @@ def _submit_steadily(clients: Mapping[str, Client], rate: float, seconds: float)
     while (passed := time.monotonic() - began) < seconds:
         for name, client in clients.items():
             if sent < passed * rate:
-                runs[name] += start(client, 1)
+                runs[name] += start(client, 1, text="Think of it. " * 300)
                 sent += 1
         time.sleep(0.002)
     return runs
@@ -455,17 +460,17 @@ class Parked:
     unacked: int
     messages: int
     busy: int
-    per_second: list[int]
-    first_after: float
-    statuses: Mapping[str, int]
-    seconds: float
+    per_second: Sequence[int] = ()
+    first_after: float = 0.0
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
-def parked(steps: int) -> Parked:
-    """A breaker is held open while steps arrive, and then closes."""
+def parked(steps: int, cooldown: float) -> Parked:
+    """A breaker is open while steps arrive; then its cooldown ends and the API is well again."""
     settings = {
-        "CF_WORKERS_BREAKER__COOLDOWN_SECONDS": "3600",
-        "CF_WORKERS_BREAKER__LONGEST_COOLDOWN_SECONDS": "3600",
+        "CF_WORKERS_BREAKER__COOLDOWN_SECONDS": str(cooldown),
+        "CF_WORKERS_BREAKER__LONGEST_COOLDOWN_SECONDS": str(cooldown),
     }
     with scene(settings, latency=0.2) as here, here.client() as client, here.workers("only", threads=100):
         here.stack.control.configure(faults=[{"fault": "500", "rate": 1.0}])
@@ -475,42 +480,37 @@ def parked(steps: int) -> Parked:
         here.stack.control.configure(faults=[])
         empty = here.redis.info("memory")["used_memory"]
         runs = start(client, steps)
-        here.until(
-            lambda: here.redis.zcard("cfw:parked") == steps + len(openers), "all to be parked", 600, 0.2
-        )
-        time.sleep(1.0)
+        all_steps = [*openers, *runs]
+        here.until(lambda: here.redis.zcard("cfw:parked") == len(all_steps), "all to be parked", cooldown, 0.2)
+        here.until(lambda: here.redis.hlen("unacked") == 0, "the last to be acknowledged", 5)
         full = here.redis.info("memory")["used_memory"]
-        guard = here.guard._keys.guard(here.scope.credential, here.scope.model_class)
-        line = sum(here.redis.memory_usage(key, samples=0) or 0 for key in (guard.waiters, guard.waiting))
-        line += here.redis.memory_usage("cfw:parked", samples=0) or 0
-        queued = sum(here.redis.llen(queue) for queue in ("control", "interactive", "batch"))
-        unacked = here.redis.hlen("unacked")
-        busy = here.redis.zcard("cfw:claims")
-        closed = _close_as_probes_would(here, [*openers, *runs])
-        here.until(lambda: here.all_ended([*openers, *runs]), "all to end", 900, 0.5)
-        good = [c for c in here.calls(closed) if c.status == 200]
-        last = max(c.received_at for c in good)
-        return Parked(
+        guard = Keys().guard(here.scope.credential, here.scope.model_class)
+        keys = (guard.waiters, guard.waiting, "cfw:parked")
+        line = sum(here.redis.memory_usage(key, samples=0) or 0 for key in keys)
+        opens = here.breaker().until
+        progress(f"{steps} parked {opens - time.time():.0f} s before the cooldown ends")
+        measured = Parked(
             steps=steps,
             bytes_a_step=(full - empty) / steps,
-            bytes_by_parking=line / (steps + len(openers)),
-            unacked=unacked,
-            messages=queued,
-            busy=busy,
-            per_second=_per_second(good, closed, last + 1),
-            first_after=min(c.received_at for c in good) - closed,
-            statuses=here.statuses([*openers, *runs]),
-            seconds=last - closed,
+            bytes_by_parking=line / len(all_steps),
+            unacked=here.redis.hlen("unacked"),
+            messages=sum(here.redis.llen(queue) for queue in ("control", "interactive", "batch")),
+            busy=here.redis.zcard("cfw:claims"),
         )
-
-
-def _close_as_probes_would(here: Scene, runs: Sequence[str]) -> float:  # noqa: ARG001
-    here.guard.reset(here.scope)
-    return time.time()
+        here.until(lambda: here.all_ended(all_steps), "all to end", cooldown + 600, 0.5)
+        good = [call for call in here.calls(opens - 1) if call.status == 200]
+        last = max(call.received_at for call in good)
+        return replace(
+            measured,
+            per_second=_per_second(good, opens, last + 1),
+            first_after=min(call.received_at for call in good) - opens,
+            statuses=here.statuses(all_steps),
+            seconds=last - opens,
+        )
 
 
 def parked_findings(size: Size) -> Result:
-    found = parked(size.parked)
+    found = parked(size.parked, size.parked_cooldown)
     busiest = max(found.per_second)
     rate = found.steps / found.seconds
     findings = [
@@ -637,6 +637,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--json", type=Path, help="write the report to this file as well")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process is ended
     findings: list[Finding] = []
     tables: list[Table] = []
     for name in options.only:

@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError
 from cf_workers._redis import Keys, connect, describe_url
 from cf_workers.application import Context, open_context
 from cf_workers.client.handles import ExecutionHandle, RunHandle
+from cf_workers.client.operations import Operations
 from cf_workers.client.results import Outcome
 from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
 from cf_workers.planning import (
@@ -342,12 +343,19 @@ class Client:
             self._redis.ping()
 
     @cached_property
+    def operations(self) -> Operations:
+        """The operator's side: guards and readiness."""
+        return Operations(self.context, app=lambda: self._app, reaching=self.reaching)
+
+    @cached_property
     def history(self) -> History:
         """The reading side: documents, listings, events."""
         return History(self._redis, self._keys, self._definitions)
 
     def close(self) -> None:
         """Let go of connections and of the embedded server."""
+        if "operations" in self.__dict__:
+            self.operations.close()
         if "_app" in self.__dict__:
             self._app.close()
         if "_redis" in self.__dict__:
