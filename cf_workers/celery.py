@@ -26,8 +26,11 @@ from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.application import Context, default_context
 from cf_workers.cache import Cache, GivenSecret, signing_secret
+from cf_workers.errors import ConfigError
+from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
 from cf_workers.reliability import attach
+from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
 from cf_workers.settings import Settings
 from cf_workers.tasks import runtime
@@ -50,6 +53,7 @@ __all__ = ["app"]
 
 _UNKNOWN = 1
 _GUARD_TIMEOUT_SECONDS = 0.25
+_PROBE_TIMEOUT = 2.0
 _NOT_FOUND = "404"
 _AGENTS_CACHED = 512
 
@@ -175,9 +179,10 @@ class _Duties:
 
     runtime: runtime.Runtime
     reconciler: Reconciler
+    probes: ProbeServer | None
 
     @classmethod
-    def begin(cls) -> _Duties:
+    def begin(cls, *, in_child: bool = False) -> _Duties:
         """Load and connect what a first call would wait for, then write the liveness key."""
         found = runtime.current()
         found.provider.warm()
@@ -195,12 +200,40 @@ class _Duties:
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()
-        return cls(found, reconciler)
+        probes = None if in_child else _start_probes(default_context(), found.heartbeat)
+        return cls(found, reconciler, probes)
 
     def end(self) -> None:
+        if self.probes is not None:
+            self.probes.stop()
         self.reconciler.stop()
         self.runtime.heartbeat.stop()
         self.runtime.provider.close()
+
+
+def _start_probes(context: Context, heartbeat: Heartbeat) -> ProbeServer | None:
+    """Answer probes over HTTP, if a port is set for it."""
+    settings = context.settings
+    if settings.health.port is None:
+        return None
+    examiner = Examiner(
+        connect(context.redis_url, timeout_seconds=_PROBE_TIMEOUT),
+        Keys(settings.namespace),
+        guard=_guard(context),
+        look=lambda queues: look_at_queues(app, queues),
+        liveness=settings.liveness_policy,
+        policy=HealthPolicy(queue_age_seconds=settings.health.queue_age_seconds),
+    )
+    server = ProbeServer(
+        lambda: heartbeat.running, examiner.examine, host=settings.health.host, port=settings.health.port
+    )
+    try:
+        server.start()
+    except OSError as error:
+        address = f"{settings.health.host}:{settings.health.port}"
+        hint = "another process has it, for example a second worker: set CF_WORKERS_HEALTH__PORT for each"
+        raise ConfigError(f"probes cannot be served at {address}: {error.strerror}", {"hint": hint}) from None
+    return server
 
 
 _duties: dict[int, _Duties] = {}
@@ -233,7 +266,7 @@ def _say_ready(sender: Any, **_: Any) -> None:
 
 @signals.worker_process_init.connect(weak=False)
 def _begin_in_child(**_: Any) -> None:
-    _duties[os.getpid()] = _Duties.begin()
+    _duties[os.getpid()] = _Duties.begin(in_child=True)
 
 
 @signals.task_revoked.connect(weak=False)

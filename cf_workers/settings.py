@@ -33,6 +33,7 @@ from cf_workers.workflows.reconciler import ReconcilerPolicy
 from cf_workers.workflows.record import RecordPolicy
 
 PREFIX = "CF_WORKERS_"
+DEFAULT_NAMESPACE = "cfw"
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -134,7 +135,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, repr=False)
     cache_url: str | None = Field(None, repr=False)
     config: str | None = None
-    namespace: str = Field("cfw", pattern=r"^[A-Za-z0-9_-]+$")
+    namespace: str = Field(DEFAULT_NAMESPACE, pattern=r"^[A-Za-z0-9_-]+$")
     max_task_chars: int = Field(100_000, ge=1)
     agents: AgentSettings = AgentSettings()
     retry: RetrySettings = RetrySettings()

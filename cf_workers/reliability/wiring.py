@@ -8,6 +8,7 @@ from celery import signals
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
 
 from cf_workers.reliability.policy import ReliabilityPolicy, attach
+from cf_workers.reliability.queues import note_time
 
 AMQP = "cf_workers.reliability.connection:AMQP"
 POOL = "cf_workers.reliability.pool:TaskPool"
@@ -43,7 +44,12 @@ def install(app: Any, policy: ReliabilityPolicy | None = None) -> None:
 
             warn_unsupported()
 
+    signals.before_task_publish.connect(_note_time, weak=False, dispatch_uid=f"{__name__}.sent_at")
     signals.worker_init.connect(choose_pool, weak=False, dispatch_uid=f"{__name__}.pool.{id(app)}")
     signals.celeryd_after_setup.connect(
         check_versions, weak=False, dispatch_uid=f"{__name__}.versions.{id(app)}"
     )
+
+
+def _note_time(headers: Any = None, **_: Any) -> None:
+    note_time(headers)

@@ -73,6 +73,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         waits: asked once the step is parked: whether it will be woken earlier; if not, what it waits for
             has happened in between.
         probe: how a call ended that was made to find out if the provider is back; `None` where none was made.
+        instead: the error to fail with at once, for callers who would rather fail than wait.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class NotNow(Exception):  # noqa: N818 - not an error
         *,
         waits: Callable[[], bool] | None = None,
         probe: CfWorkersError | None = None,
+        instead: CfWorkersError | None = None,
     ) -> None:
         super().__init__(reason, retry_in)
         self.reason = reason
         self.retry_in = retry_in
         self.waits = waits
         self.probe = probe
+        self.instead = instead
 
 
 class Answering(Protocol):

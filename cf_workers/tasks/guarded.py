@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 _CHARACTERS_A_TOKEN = 4
 """A rough mean for English text; reservations are settled with what was really used."""
 _AFTER_OTHERS_SECONDS = 0.5
+_WARM_SECONDS = 240.0
+"""An entry of the prompt cache lives for five minutes after its last use.
+https://platform.claude.com/docs/en/build-with-claude/prompt-caching"""
 
 
 class Guarded:
@@ -47,6 +51,7 @@ class Guarded:
         self._guard = guard
         self._credential = credential
         self._held: set[Permit] = set()
+        self._warm: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
     def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
@@ -54,7 +59,7 @@ class Guarded:
 
         Raises:
             NotNow: it is not; nothing was sent and no attempt is spent.
-            ExecutionError: there is no usable reply; or no call may be made and the caller would rather fail.
+            ExecutionError: there is no usable reply.
         """
         permit = self._admit(call, caller)
         with self._holding(permit):
@@ -70,6 +75,8 @@ class Guarded:
                 self._settle(permit, never_sent())
                 raise
             usage = answer.reply.usage
+            if usage.cache_read_input_tokens or usage.cache_creation_input_tokens:
+                self._warm[_prefix(call)] = time.monotonic()
             self._settle(
                 permit,
                 answered(
@@ -101,18 +108,21 @@ class Guarded:
         decision = self._guard.admit(
             Ask(
                 scope,
-                input_tokens=estimate_tokens(call),
+                input_tokens=estimate_tokens(call, cached=self._is_warm(call)),
                 tenant=caller.tenant,
                 lane=caller.lane,
                 waiter=caller.waiter,
             )
         )
         if isinstance(decision, Refused):
-            if caller.fail_fast:
-                raise refusal_error(decision)
-            raise NotNow(explain(decision.reason), decision.retry_in_seconds)
+            instead = refusal_error(decision) if caller.fail_fast else None
+            raise NotNow(explain(decision.reason), decision.retry_in_seconds, instead=instead)
         _tell(decision.changes)
         return decision.permit
+
+    def _is_warm(self, call: AgentCall) -> bool:
+        """Whether the provider has this agent's definition in its prompt cache, where reading is free."""
+        return time.monotonic() - self._warm.get(_prefix(call), float("-inf")) < _WARM_SECONDS
 
     def renew(self) -> None:
         """Keep the calls of this process counted as in flight; for the heartbeat."""
@@ -127,10 +137,19 @@ def model_class(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", model_facts(model).limit_class)[:80]
 
 
-def estimate_tokens(call: AgentCall) -> int:
-    """About how many input tokens a call takes."""
-    texts = (call.agent.text, call.agent.contract or "", call.task, *(o.output for o in call.outputs))
+def estimate_tokens(call: AgentCall, *, cached: bool = False) -> int:
+    """About how many input tokens a call takes that count against the limits.
+
+    Args:
+        cached: the provider has the agent's definition in its prompt cache.
+    """
+    definition = () if cached else (call.agent.text, call.agent.contract or "")
+    texts = (*definition, call.task, *(output.output for output in call.outputs))
     return sum(map(len, texts)) // _CHARACTERS_A_TOKEN
+
+
+def _prefix(call: AgentCall) -> tuple[str, str]:
+    return call.model, call.agent.digest
 
 
 def _failed_probe(error: CfWorkersError, reopened_for: float) -> NotNow:

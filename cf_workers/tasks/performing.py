@@ -110,9 +110,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     try:
         answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
     except NotNow as refusal:
-        if refusal.probe is None or claim.probes < _FREE_PROBES:
-            _park(attempt, refusal)
-        return _failed(attempt, refusal.probe)
+        return _put_off(attempt, refusal)
     except CancelledError as error:
         return _cancelled(attempt, error, revocation), None
     except TransientError as error:
@@ -133,6 +131,16 @@ def _not_asked(step: PlannedStep, claim: Claim) -> tuple[Outcome, CfWorkersError
         {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
     )
     return asking.failed(lost, step, attempts=claim.attempts), lost
+
+
+def _put_off(attempt: _Attempt, refusal: NotNow) -> tuple[Outcome, CfWorkersError]:
+    """Park the step, which ends this delivery, unless its caller or too many probes say otherwise."""
+    if refusal.instead is not None:
+        failed = asking.failed(refusal.instead, attempt.step, attempts=attempt.claim.attempts)
+        return failed, refusal.instead
+    if refusal.probe is None or attempt.claim.probes < _FREE_PROBES:
+        _park(attempt, refusal)
+    return _failed(attempt, refusal.probe)
 
 
 def _failed(attempt: _Attempt, error: CfWorkersError) -> tuple[Outcome, CfWorkersError]:
@@ -175,7 +183,9 @@ def _park(attempt: _Attempt, refusal: NotNow) -> NoReturn:
         raise Ignore(_SUPERSEDED) from None
     if refusal.waits is not None and not refusal.waits():
         attempt.runtime.outlast("unpark", lambda: store.unpark([claim.waiter]))
-    raise Retry(refusal.reason, when=refusal.retry_in) from None
+    # events, and with them Flower, show nothing of a retry but the error behind it
+    why = refusal.probe or TransientError(refusal.reason, {"retry_after": refusal.retry_in})
+    raise Retry(refusal.reason, exc=why, when=refusal.retry_in) from None
 
 
 def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:

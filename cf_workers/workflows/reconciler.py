@@ -44,6 +44,8 @@ class ReconcilerPolicy:
         patience_seconds: how long something ready may lie untouched while its queue is empty.
         busy_patience_seconds: the same while its queue is not empty; doubled after each time.
         resend_seconds: how long a publication of ours is given before it is repeated.
+        ahead_seconds: how long before it is due a parked step is published, since that takes a while; claims
+            are granted so early, see `RecordPolicy.early_seconds`.
         unpark_per_second: how many parked steps are published in a second, so that they are no stampede.
     """
 
@@ -53,6 +55,7 @@ class ReconcilerPolicy:
     patience_seconds: float = 5.0
     busy_patience_seconds: float = 60.0
     resend_seconds: float = 10.0
+    ahead_seconds: float = 0.1
     unpark_per_second: int = 500
 
 
@@ -152,7 +155,8 @@ class Reconciler:
     def release_parked(self, now: float | None = None) -> None:
         """Publish what was parked, for which there is no message, once it is due: oldest first, at a pace."""
         moment = self._server_time() if now is None else now
-        for member in self._range(self._keys.parked, moment)[: self._release_budget()]:
+        until = moment + self.policy.ahead_seconds
+        for member in self._range(self._keys.parked, until)[: self._release_budget()]:
             run, step = member.split("\t")
             self._sent.pop((run, step), None)
             if self._resend(run, step, moment):
