@@ -179,9 +179,13 @@ def _enqueue_and_wait(client: Client, agent: str, task: str, options: ExecutionO
     from cf_workers.cli.progress import follow, interruptible
     from cf_workers.cli.workforce import Workforce
 
+    chosen = options.model_dump(exclude_defaults=True)
+    if known := client.recall(agent, task, **chosen):
+        follow(client, known.id)
+        return client.history.execution(known.id)
     with Workforce(client) as workforce:
         workforce.require()
-        handle = client.submit(agent, task, **options.model_dump(exclude_defaults=True))
+        handle = client.submit(agent, task, **chosen)
         with interruptible(handle.id, workforce, what="execution"):
             follow(client, handle.id, workforce)
             return client.history.execution(handle.id)
