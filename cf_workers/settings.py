@@ -107,8 +107,8 @@ class CacheSettings(_Section):
 
     Args:
         short_cut: a producer answers a known call itself, without a worker.
-        endpoint: whose answers these are; `ANTHROPIC_BASE_URL` if not given. Processes share answers when they
-            agree on it.
+        endpoint: whose answers these are; `ANTHROPIC_BASE_URL` if not given. Processes that agree on it share
+            answers.
     """
 
     enabled: bool = True
@@ -118,6 +118,7 @@ class CacheSettings(_Section):
     exclude_agents: tuple[str, ...] = ()
     shards: int = Field(1, ge=1)
     timeout_seconds: float = Field(0.25, gt=0)
+    lease_seconds: float = Field(10.0, gt=0)
     short_cut: bool = True
     endpoint: str = Field("", repr=False)
 
@@ -216,6 +217,7 @@ class Settings(BaseSettings):
             stale_seconds=cache.stale_hours * 3600.0,
             shards=cache.shards,
             timeout_seconds=cache.timeout_seconds,
+            lease_seconds=cache.lease_seconds,
         )
 
     @property

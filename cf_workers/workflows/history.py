@@ -294,6 +294,8 @@ def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict
             "execution_time_ms": metadata.get("execution_time_ms"),
             "cached": result["cached"],
             "cache_age_seconds": metadata.get("cache_age_seconds"),
+            "stale": metadata.get("stale", False),
+            "saved_cost": metadata.get("saved_cost"),
             "estimated_cost": result["estimated_cost"],
             "attempts": result["attempts"],
             "stop_reason": metadata.get("stop_reason"),

@@ -154,8 +154,8 @@ class Reconciler:
     def release_parked(self, now: float | None = None) -> None:
         """Publish what was parked, for which there is no message.
 
-        What was woken comes first and at once: its answer is there. What is only due follows, oldest first, at
-        a pace.
+        What was woken comes first and at once: its answer is there. What is only due follows, oldest first,
+        at a pace.
         """
         moment = self._server_time() if now is None else now
         budget = self._release_budget()
