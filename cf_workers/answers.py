@@ -34,6 +34,7 @@ class Answer:
         cache_age_seconds: since the reply was stored; `None` for one that was made now.
         stale: the reply is past its time to live, given because no call could be made.
         saved_nanos: what the reply cost when it was made, in billionths of a dollar.
+        key: under which the cache keeps it; `None` if it does not.
     """
 
     reply: AgentReply
@@ -41,6 +42,7 @@ class Answer:
     cache_age_seconds: float | None = None
     stale: bool = False
     saved_nanos: int | None = None
+    key: str | None = None
 
     @property
     def cached(self) -> bool:
@@ -108,8 +110,8 @@ def document_of(reply: AgentReply) -> dict[str, Any]:
     }
 
 
-def answer_of(hit: Hit) -> Answer:
-    """The answer that a hit holds; it cost nothing now."""
+def answer_of(hit: Hit, key: str) -> Answer:
+    """The answer that a hit under this key holds; it cost nothing now."""
     document = hit.document
     reply = AgentReply(
         output=document["output"],
@@ -118,7 +120,7 @@ def answer_of(hit: Hit) -> Answer:
         stop_reason=document["stop_reason"],
         request_id=document["request_id"],
     )
-    return Answer(reply, 0.0, cache_age_seconds=hit.age_seconds, stale=hit.stale, saved_nanos=hit.saved_nanos)
+    return Answer(reply, 0.0, hit.age_seconds, stale=hit.stale, saved_nanos=hit.saved_nanos, key=key)
 
 
 def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
@@ -145,6 +147,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "cached": answer.cached,
             "cache_age_seconds": answer.cache_age_seconds,
             "stale": answer.stale,
+            "cache_key": answer.key,
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
             "estimated_cost": None if cost is None else float(cost),
             "error": None,

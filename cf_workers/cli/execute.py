@@ -124,7 +124,9 @@ def _footer(document: Mapping[str, Any]) -> str:
         tokens_text(metadata["tokens_used"]),
         cost_text(metadata["estimated_cost"]),
         counted(metadata["attempts"], "attempt") if metadata["attempts"] > 1 else None,
-        "from the cache" if metadata["cached"] else None,
+        ("from the cache, out of date" if metadata["stale"] else "from the cache")
+        if metadata["cached"]
+        else None,
         "cut off at its token limit" if metadata["truncated"] else None,
     ]
     return f"[{', '.join(part for part in parts if part)}] {metadata['execution_id']}"

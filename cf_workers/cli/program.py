@@ -24,6 +24,10 @@ COMMANDS = {
     "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
+    "cache": (
+        "cf_workers.cli.cache:cache",
+        "The response cache: stats, clear, invalidate, warm, inspect.",
+    ),
     "simulate-api": (
         "cf_workers.cli.simulate_api:simulate_api",
         "Serve a local stand-in for the Anthropic API.",

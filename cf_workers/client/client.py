@@ -156,6 +156,21 @@ class Client:
             self._short_cut.conclude(new, answer)
         return ExecutionHandle(self, self.history, new.run)
 
+    def knows(self, agent: str, task: str, **options: Any) -> bool:
+        """Whether the answer to an execution is in the cache and would be given; it is not used.
+
+        Args:
+            options: as for `submit`.
+
+        Raises:
+            InputError: the input cannot work.
+            ServerUnreachableError: the cache's server fails.
+        """
+        planned = self.check_execution(agent, task, read_options(options))
+        key = self._short_cut.key(planned, task)
+        found = self.cache.inspect(key) if key else None
+        return found is not None and not found.stale
+
     def execute_many(
         self, calls: Iterable[tuple[str, str]], *, timeout: float | None = None, **options: Any
     ) -> list[Outcome]:

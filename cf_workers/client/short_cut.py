@@ -52,18 +52,24 @@ class ShortCut:
 
     def answer(self, planned: Planned, task: str) -> Answer | None:
         """The known answer to an execution; `None` if a worker has to be asked."""
-        (step,) = planned.plan.steps
-        if not self._context.settings.cache.short_cut or not is_cacheable(self._context, step):
+        key = self.key(planned, task) if self._context.settings.cache.short_cut else None
+        if key is None:
             return None
         try:
             cache = self._open_cache()
         except ConfigError as error:  # the workers say so as well, and refuse to start
             log.warning("cache.unusable error=%s", error.message)
             return None
-        definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
-        key = key_of(call_for(definition, step, task=task), self._context.settings.answers_namespace)
         found = cache.lookup(key, count_miss=False)  # the worker looks again, and counts
-        return answer_of(found) if isinstance(found, Hit) else None
+        return answer_of(found, key) if isinstance(found, Hit) else None
+
+    def key(self, planned: Planned, task: str) -> str | None:
+        """Under which key the answer to an execution is kept; `None` if it is not."""
+        (step,) = planned.plan.steps
+        if not is_cacheable(self._context, step):
+            return None
+        definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
+        return key_of(call_for(definition, step, task=task), self._context.settings.answers_namespace)
 
     def conclude(self, new: NewRun, answer: Answer) -> bool:
         """End a recorded execution with its answer; false when somebody else has taken it on meanwhile.

