@@ -24,6 +24,7 @@ COMMANDS = {
     "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
+    "dlq": ("cf_workers.cli.dlq:dlq", "Steps that killed their workers: list, requeue, drop."),
     "simulate-api": (
         "cf_workers.cli.simulate_api:simulate_api",
         "Serve a local stand-in for the Anthropic API.",

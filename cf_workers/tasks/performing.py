@@ -23,6 +23,7 @@ from cf_workers.tasks import asking
 from cf_workers.tasks.answering import NotNow
 from cf_workers.tasks.base import AgentTask
 from cf_workers.tasks.runtime import Runtime
+from cf_workers.workflows.dead_letters import DeadLetter
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 from cf_workers.workflows.record import Claim, Committed, Outcome, Verdict
 
@@ -108,10 +109,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     if claim.verdict == "cancel":
         return asking.not_run("cancel", step, "the run is stopping", attempts=claim.attempts), None
     if claim.verdict == "lost":
-        lost = LostError(
-            f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
-            {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
-        )
+        lost = _give_up(attempt)
         return asking.failed(lost, step, attempts=claim.attempts), lost
     try:
         answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
@@ -125,6 +123,30 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     except CfWorkersError as error:
         return asking.failed(error, step, attempts=attempt.number), error
     return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
+
+
+def _give_up(attempt: _Attempt) -> LostError:
+    """Keep the evidence, before the step ends: who dies in between leaves it to the next one."""
+    step, claim = attempt.step, attempt.claim
+    lost = LostError(
+        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
+        {
+            "deaths": claim.deaths,
+            "hint": "look for what kills them: memory, a signal, the host; then `cf-workers dlq requeue`",
+        },
+    )
+    letter = DeadLetter(
+        run=claim.run,
+        step=step.id,
+        agent=step.agent,
+        attempt=attempt.header.attempt,
+        deaths=claim.deaths,
+        workers=claim.dead,
+        error=lost.message,
+    )
+    attempt.runtime.outlast("dead letter", lambda: attempt.runtime.dead_letters.add(letter))
+    log.error("step.given_up run=%s step=%s deaths=%d", claim.run, step.id, claim.deaths)
+    return lost
 
 
 def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> Outcome:
