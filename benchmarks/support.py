@@ -145,7 +145,14 @@ class Stack:
         finally:
             child.end()
 
-    def start_worker(self, *, threads: int, database: int = 0, name: str = "worker") -> Child:
+    def start_worker(
+        self,
+        *arguments: str,
+        threads: int,
+        database: int = 0,
+        name: str = "worker",
+        settings: Mapping[str, str] | None = None,
+    ) -> Child:
         """The same, without waiting until it is ready; the caller ends it."""
         env = {
             "CF_WORKERS_REDIS_URL": self.redis_url(database),
@@ -153,8 +160,10 @@ class Stack:
             "CF_WORKERS_WORKER__CONCURRENCY": str(threads),
             "ANTHROPIC_BASE_URL": self.simulator_url,
             "ANTHROPIC_API_KEY": "sk-benchmark",
+            **(settings or {}),
         }
-        return self.start(name, "celery", "-A", "cf_workers", "worker", "-n", f"{name}@benchmark", env=env)
+        argv = ("celery", "-A", "cf_workers", "worker", "-n", f"{name}@benchmark", *arguments)
+        return self.start(name, *argv, env=env)
 
     @contextlib.contextmanager
     def sketch_worker(self, *, threads: int, database: int) -> Iterator[Child]:

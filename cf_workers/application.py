@@ -15,7 +15,7 @@ from cf_workers.embedded import EmbeddedServer, join_or_start, state_dir_for
 from cf_workers.errors import ConfigError
 from cf_workers.project import Project, current_project, find_project
 from cf_workers.reliability import reliable_configuration
-from cf_workers.settings import Settings, load_settings
+from cf_workers.settings import DEFAULT_NAMESPACE, Settings, load_settings
 from cf_workers.wire import EXECUTE_STEP, FINISH_RUN, INTERACTIVE, QUEUES, RUN_AGENT
 
 Announce = Callable[[str], object]
@@ -74,6 +74,9 @@ class Context:
             visibility_timeout=settings.worker.visibility_timeout_seconds,
             chord_expires=settings.runs.active_seconds,
         )
+        if settings.namespace != DEFAULT_NAMESPACE and "broker_transport_options" in configuration:
+            # namespaces that share a server must not take each other's messages
+            configuration["broker_transport_options"]["global_keyprefix"] = f"{settings.namespace}:"
         return {
             **configuration,
             # CELERY_BROKER_URL overrides `broker_url` inside Celery, and not these two

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -24,9 +25,14 @@ from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.application import Context, default_context
-from cf_workers.cache import Cache, signing_secret
+from cf_workers.cache import Cache, GivenSecret, signing_secret
+from cf_workers.errors import ConfigError
+from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.reliability import attach
+from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
+from cf_workers.settings import Settings
 from cf_workers.tasks import runtime
 from cf_workers.tasks.answering import Direct
 from cf_workers.tasks.app import app
@@ -48,6 +54,7 @@ __all__ = ["app"]
 
 _UNKNOWN = 1
 _GUARD_TIMEOUT_SECONDS = 0.25
+_PROBE_TIMEOUT = 2.0
 _NOT_FOUND = "404"
 _AGENTS_CACHED = 512
 
@@ -69,7 +76,7 @@ def build_runtime() -> runtime.Runtime:
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
     guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
-    answering = Cached(guarded, _cache(context), namespace=settings.namespace, wake=store.unpark)
+    answering = Cached(guarded, _cache(context), namespace=_answers_of(settings), wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -118,7 +125,13 @@ def _cache(context: Context) -> Cache:
         max_connections=settings.worker.concurrency + 20,
     )
     keys = Keys(settings.namespace)
-    return Cache(bounded, keys, signing_secret(os.environ, bounded, keys), policy=settings.cache_policy)
+    secret = signing_secret(os.environ, bounded, keys) if settings.cache.enabled else GivenSecret(b"off")
+    return Cache(bounded, keys, secret, policy=settings.cache_policy)
+
+
+def _answers_of(settings: Settings) -> str:
+    """Whose answers are shared: a stand-in's must never be given for the provider's."""
+    return f"{settings.namespace} {os.environ.get('ANTHROPIC_BASE_URL', '')}"
 
 
 def _credential() -> str:
@@ -128,11 +141,13 @@ def _credential() -> str:
 
 
 def _is_cacheable(context: Context, step: PlannedStep) -> bool:
-    """The step's own word, then that of the project where the worker runs, as it is now."""
-    if step.cacheable is not None or context.project_path is None:
+    """The project where the worker runs may say no to all, as it is now; then the step's own word counts."""
+    if context.project_path is None:
         return step.cacheable is not False
     section = context.project.cache
-    return section.enabled and step.agent not in section.exclude_agents
+    if not section.enabled or step.cacheable is not None:
+        return section.enabled and bool(step.cacheable)
+    return step.agent not in section.exclude_agents
 
 
 _queues: list[str] = []
@@ -166,9 +181,10 @@ class _Duties:
 
     runtime: runtime.Runtime
     reconciler: Reconciler
+    probes: ProbeServer | None
 
     @classmethod
-    def begin(cls) -> _Duties:
+    def begin(cls, *, in_child: bool = False) -> _Duties:
         """Load and connect what a first call would wait for, then write the liveness key."""
         found = runtime.current()
         found.provider.warm()
@@ -186,12 +202,40 @@ class _Duties:
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()
-        return cls(found, reconciler)
+        probes = None if in_child else _start_probes(default_context(), found.heartbeat)
+        return cls(found, reconciler, probes)
 
     def end(self) -> None:
+        if self.probes is not None:
+            self.probes.stop()
         self.reconciler.stop()
         self.runtime.heartbeat.stop()
         self.runtime.provider.close()
+
+
+def _start_probes(context: Context, heartbeat: Heartbeat) -> ProbeServer | None:
+    """Answer probes over HTTP, if a port is set for it."""
+    settings = context.settings
+    if settings.health.port is None:
+        return None
+    examiner = Examiner(
+        connect(context.redis_url, timeout_seconds=_PROBE_TIMEOUT),
+        Keys(settings.namespace),
+        guard=_guard(context),
+        look=lambda queues: look_at_queues(app, queues),
+        liveness=settings.liveness_policy,
+        policy=HealthPolicy(queue_age_seconds=settings.health.queue_age_seconds),
+    )
+    server = ProbeServer(
+        lambda: heartbeat.running, examiner.examine, host=settings.health.host, port=settings.health.port
+    )
+    try:
+        server.start()
+    except OSError as error:
+        address = f"{settings.health.host}:{settings.health.port}"
+        hint = "another process has it, for example a second worker: set CF_WORKERS_HEALTH__PORT for each"
+        raise ConfigError(f"probes cannot be served at {address}: {error.strerror}", {"hint": hint}) from None
+    return server
 
 
 _duties: dict[int, _Duties] = {}
@@ -208,13 +252,23 @@ def _note_queues(instance: Any, **_: Any) -> None:
 @signals.worker_init.connect(weak=False)
 def _begin(sender: Any, **_: Any) -> None:
     """Make the process ready before it says so; the children of prefork begin for themselves."""
-    if sender.app is app and not _forks(sender.pool_cls):
+    if sender.app is not app:
+        return
+    attach(app, default_context().settings.reliability_policy)
+    if not _forks(sender.pool_cls):
         _duties[os.getpid()] = _Duties.begin()
+
+
+@signals.worker_ready.connect(weak=False)
+def _say_ready(sender: Any, **_: Any) -> None:
+    """Celery says so at the level INFO; a worker at its default level says it as well."""
+    if sender.app is app and not logging.getLogger("celery.apps.worker").isEnabledFor(logging.INFO):
+        print(f"{sender.hostname} ready.", flush=True)  # noqa: T201
 
 
 @signals.worker_process_init.connect(weak=False)
 def _begin_in_child(**_: Any) -> None:
-    _duties[os.getpid()] = _Duties.begin()
+    _duties[os.getpid()] = _Duties.begin(in_child=True)
 
 
 @signals.task_revoked.connect(weak=False)

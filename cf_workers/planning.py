@@ -89,6 +89,11 @@ def check_timeout(seconds: float | None) -> None:
         )
 
 
+def record_options(options: ExecutionOptions | WorkflowOptions | None) -> dict[str, Any]:
+    """What a run's record keeps of its options: that which is not part of the plan."""
+    return {"fail_fast": True} if options is not None and options.fail_fast else {}
+
+
 def check_task(task: str | None, limit: int) -> None:
     """Refuse a task that is too long, or that is not text.
 

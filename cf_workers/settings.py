@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -24,13 +25,19 @@ from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
 from cf_workers.project import Project
+from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
+<<<<<<< HEAD
 from cf_workers.workflows.dead_letters import DeadLetterPolicy
+=======
+from cf_workers.wire import BATCH, CONTROL
+>>>>>>> main
 from cf_workers.workflows.liveness import LivenessPolicy
 from cf_workers.workflows.reconciler import ReconcilerPolicy
 from cf_workers.workflows.record import RecordPolicy
 
 PREFIX = "CF_WORKERS_"
+DEFAULT_NAMESPACE = "cfw"
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -64,6 +71,17 @@ class WorkerSettings(_Section):
     lease_seconds: float = Field(8.0, gt=0)
     max_deaths: int = Field(3, ge=1)
     visibility_timeout_seconds: float = Field(60.0, ge=5)
+    interactive_share: float = Field(0.1, ge=0, lt=1)
+    control_slots: int = Field(2, ge=0)
+    heartbeat_file: Path | None = None
+
+
+class HealthSettings(_Section):
+    """What a worker says of itself over HTTP, and from when work counts as stuck."""
+
+    port: int | None = Field(None, ge=0, le=65_535)
+    host: str = "127.0.0.1"
+    queue_age_seconds: float = Field(300.0, gt=0)
 
 
 class LimitSettings(_Section):
@@ -121,7 +139,7 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, repr=False)
     cache_url: str | None = Field(None, repr=False)
     config: str | None = None
-    namespace: str = Field("cfw", pattern=r"^[A-Za-z0-9_-]+$")
+    namespace: str = Field(DEFAULT_NAMESPACE, pattern=r"^[A-Za-z0-9_-]+$")
     max_task_chars: int = Field(100_000, ge=1)
     agents: AgentSettings = AgentSettings()
     retry: RetrySettings = RetrySettings()
@@ -130,6 +148,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     breaker: BreakerSettings = BreakerSettings()
     cache: CacheSettings = CacheSettings()
+    health: HealthSettings = HealthSettings()
 
     @field_validator("redis_url", "cache_url")
     @classmethod
@@ -161,6 +180,16 @@ class Settings(BaseSettings):
     @property
     def liveness_policy(self) -> LivenessPolicy:
         return LivenessPolicy(self.worker.heartbeat_seconds, self.worker.lease_seconds)
+
+    @property
+    def reliability_policy(self) -> ReliabilityPolicy:
+        """Batch work leaves slots to interactive work; what keeps runs going has slots of its own."""
+        worker = self.worker
+        return ReliabilityPolicy(
+            heartbeat_file=worker.heartbeat_file,
+            reserves={BATCH: worker.interactive_share},
+            spare={CONTROL: worker.control_slots},
+        )
 
     @property
     def guard_policy(self) -> GuardPolicy:

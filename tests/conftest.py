@@ -9,6 +9,10 @@ every key must have a TTL or be declared permanent. `processes`: starts processe
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +35,12 @@ HOUSE_AGENTS = ("writer", "reviewer", "tester")
 
 
 def pytest_configure() -> None:
-    """No test sees a key, a server or a setting of the developer's own."""
+    """No test sees a key, a server or a setting of the developer's own, or keeps state among theirs."""
     forget_private_settings()
+    state = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
+    atexit.register(
+        shutil.rmtree, state, ignore_errors=True
+    )  # after all that ends at exit
 
 
 @pytest.fixture(scope="session")

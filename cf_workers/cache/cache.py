@@ -22,7 +22,8 @@ from cf_workers.cache.fingerprint import DIGEST_LENGTH
 from cf_workers.cache.policy import CachePolicy
 from cf_workers.cache.secret import SecretSource
 from cf_workers.cache.single_flight import Alone, Follow, Lead, Renewal, SingleFlight, Standing
-from cf_workers.cache.store import CacheStats, Hit, Inspection, Store
+from cf_workers.cache.stats import CacheStats, Inspection
+from cf_workers.cache.store import Hit, Store
 from cf_workers.clock import Clock
 from cf_workers.errors import InputError, ServerUnreachableError
 

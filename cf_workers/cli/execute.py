@@ -41,6 +41,7 @@ STDIN = "-"
 @click.option("--task-file", type=click.Path(path_type=Path), help="Read the task from a file.")
 @click.option("--temperature", type=float, help="Accepted for old scripts; never sent.")
 @click.option("--no-cache", is_flag=True, help="Ask again even if the answer is known.")
+@click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--no-memory", is_flag=True, help="Without earlier executions in the prompt.")
 def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any) -> None:
     """Run AGENT on TASK and print its answer.
@@ -61,6 +62,7 @@ def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any)
         max_tokens=chosen["max_tokens"],
         timeout_seconds=chosen["timeout"],
         cacheable=False if chosen["no_cache"] else None,
+        fail_fast=chosen["fail_fast"],
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_execution(agent, text, options)

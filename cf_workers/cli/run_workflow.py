@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Fills {{ inputs.NAME }}.")
 @click.option("--parallel/--sequential", default=True, help="Whether independent steps run at once.")
 @click.option("--pass-output/--no-pass-output", default=True, help="Whether steps see others' outputs.")
+@click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of the run.")
 def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chosen: Any) -> None:
@@ -32,7 +33,9 @@ def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chose
     from cf_workers.client import Client
     from cf_workers.planning import WorkflowOptions
 
-    options = WorkflowOptions(sequential=not chosen["parallel"], pass_output=chosen["pass_output"])
+    options = WorkflowOptions(
+        sequential=not chosen["parallel"], pass_output=chosen["pass_output"], fail_fast=chosen["fail_fast"]
+    )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_workflow(workflow, task, inputs=values, options=options)
         with Workforce(client, queues_of(step.lane for step in planned.plan.steps)) as workforce:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from kombu.exceptions import OperationalError
 from cf_workers._redis import Keys, connect, describe_url
 from cf_workers.application import Context, open_context
 from cf_workers.client.handles import ExecutionHandle, RunHandle
+from cf_workers.client.operations import Operations
 from cf_workers.client.results import Outcome
 from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
 from cf_workers.planning import (
@@ -28,6 +30,7 @@ from cf_workers.planning import (
     plan_execution,
     plan_workflow,
     read_options,
+    record_options,
     resolve_inputs,
 )
 from cf_workers.project import Project, parse_workflow, read_workflow_file
@@ -102,6 +105,7 @@ class Client:
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         cacheable: bool | None = None,
+        fail_fast: bool = False,
         idempotency_key: str | None = None,
     ) -> ExecutionHandle:
         """Enqueue one execution of an agent.
@@ -109,6 +113,7 @@ class Client:
         Args:
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
+            fail_fast: rather an error than to wait while the breaker or a limit allows no call.
             idempotency_key: a second submission with the same key is the first one.
 
         Raises:
@@ -122,6 +127,7 @@ class Client:
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
                 "cacheable": cacheable,
+                "fail_fast": fail_fast,
             }
         )
         planned = self.check_execution(agent, task, options)
@@ -141,6 +147,7 @@ class Client:
             kind="agent",
             plan=planned.plan,
             task=task,
+            options=record_options(options),
             idempotency_key=idempotency_key,
             message=dict(message),
         )
@@ -207,6 +214,7 @@ class Client:
             plan=planned.plan,
             task=task,
             inputs=values,
+            options=record_options(options),
             timeout_seconds=timeout_seconds or spec.timeout_seconds,
             idempotency_key=idempotency_key,
         )
@@ -339,6 +347,11 @@ class Client:
             self._redis.ping()
 
     @cached_property
+    def operations(self) -> Operations:
+        """The operator's side: guards and readiness."""
+        return Operations(self.context, app=lambda: self._app, reaching=self.reaching)
+
+    @cached_property
     def history(self) -> History:
         """The reading side: documents, listings, events."""
         return History(self._redis, self._keys, self._definitions)
@@ -350,6 +363,8 @@ class Client:
 
     def close(self) -> None:
         """Let go of connections and of the embedded server."""
+        if "operations" in self.__dict__:
+            self.operations.close()
         if "_app" in self.__dict__:
             self._app.close()
         if "_redis" in self.__dict__:
@@ -405,7 +420,7 @@ class Client:
         chosen = options or WorkflowOptions()
         if self.project.features.parallel_workflows_enabled:
             return chosen
-        return WorkflowOptions(sequential=True, pass_output=chosen.pass_output, lane=chosen.lane)
+        return replace(chosen, sequential=True)
 
     @contextmanager
     def reaching(self) -> Iterator[None]:

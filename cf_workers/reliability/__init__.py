@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cf_workers.reliability.cancellation import Reason, Token, draining, surrender, token_for
-    from cf_workers.reliability.policy import ReliabilityPolicy
+    from cf_workers.reliability.policy import ReliabilityPolicy, attach
     from cf_workers.reliability.settings import reliable_configuration
     from cf_workers.reliability.wiring import install
 
@@ -17,6 +17,7 @@ _HOME = {
     "Reason": "cancellation",
     "ReliabilityPolicy": "policy",
     "Token": "cancellation",
+    "attach": "policy",
     "draining": "cancellation",
     "install": "wiring",
     "reliable_configuration": "settings",
@@ -28,6 +29,7 @@ __all__ = [
     "Reason",
     "ReliabilityPolicy",
     "Token",
+    "attach",
     "draining",
     "install",
     "reliable_configuration",

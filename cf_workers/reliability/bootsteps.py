@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from types import MethodType
 from typing import Any
 
 from celery import signals
 from celery.apps.worker import on_cold_shutdown
 from celery.bootsteps import StartStopStep
+from celery.worker import state
 
 from cf_workers.reliability.beating import HeartbeatFile, LeaseBeat
 from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.ledger import ledger
 from cf_workers.reliability.policy import policy_of
+from cf_workers.reliability.slots import Slots
 from cf_workers.reliability.transport import Channel
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,35 @@ class Lease(StartStopStep):
         """The drain is over; the channel closes next and gives everything back."""
         if self.lease is not None:
             self.lease.stop()
+
+
+class Lanes(StartStopStep):
+    """Consumer step: queues leave slots to those before them. Needs a broker that is asked for each message.
+
+    Takes the place of Celery's own gate, which counts slots without regard to queues.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:
+        channel = consumer.task_consumer.channel
+        if not isinstance(channel, Channel):
+            return
+        spare = getattr(consumer.pool, "spare", {})
+        channel.slots = Slots(
+            lambda: getattr(consumer.controller, "max_concurrency", None) or consumer.pool.num_processes,
+            lambda: len(state.reserved_requests),
+            reserves=policy_of(consumer.app).reserves,
+            spare=spare,
+        )
+        beyond = max(spare.values(), default=0)
+
+        def can_consume(qos: Any) -> bool:
+            held = len(qos._delivered) - len(qos._dirty)
+            prefetch = qos.prefetch_count
+            return channel.can_take() and (not prefetch or held < prefetch + beyond)
+
+        channel.qos.can_consume = MethodType(can_consume, channel.qos)
 
 
 class Drain(StartStopStep):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ class ReliabilityPolicy:
         abandon_after: how long a worker told to stop at once waits for cancelled tasks to notice.
         heartbeat_file: touched while the worker is alive, for a liveness probe; none means off.
         heartbeat_every: between two touches.
+        reserves: by queue, the share of a worker's slots that it leaves free for the other queues.
+        spare: by queue, how many slots it has on top, for threads only.
     """
 
     requeue_delay: float = 2.0
     abandon_after: float = 3.0
     heartbeat_file: Path | None = None
     heartbeat_every: float = 5.0
+    reserves: Mapping[str, float] = field(default_factory=dict)
+    spare: Mapping[str, int] = field(default_factory=dict)
 
 
 def attach(app: Any, policy: ReliabilityPolicy) -> None:

@@ -67,7 +67,8 @@ class TaskPool(BasePool):
         super().__init__(*args, **kwargs)
         self.policy = policy_of(self.app)
         self.limit = int(self.limit or 0)
-        self._crew = ThreadCrew(self.limit)
+        self.spare = self.policy.spare
+        self._crew = ThreadCrew(self.limit + self._spare_threads)
         self._smallest = min(self.limit, 1)
         self._running: dict[int, Running] = {}
         self._hub: Any = None
@@ -179,7 +180,11 @@ class TaskPool(BasePool):
 
     def _resize(self, limit: int) -> None:
         self.limit = limit
-        self._crew.resize(limit)
+        self._crew.resize(limit + self._spare_threads)
+
+    @property
+    def _spare_threads(self) -> int:
+        return max(self.spare.values(), default=0)
 
     # -- stopping
 

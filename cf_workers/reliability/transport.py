@@ -17,10 +17,14 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.encoding import bytes_to_str
 
 from cf_workers.reliability.ledger import ledger
+from cf_workers.reliability.slots import OpenQueues, Slots
 
 log = logging.getLogger(__name__)
 
 UNREACHABLE = kombu_redis.Transport.connection_errors
+
+_LOOK_AGAIN_SECONDS = 0.02
+"""A slot that becomes free must not lie idle for long while a queue is shut."""
 
 
 class QoS(kombu_redis.QoS):
@@ -133,6 +137,20 @@ class Channel(kombu_redis.Channel):
         self._last_connparams = super()._connparams()
         self._last_state = connection.state
         self._exchange_types = self.exchange_types
+        self.slots: Slots | None = None
+        self._queue_cycle = OpenQueues(self._queue_cycle, self._shut)
+
+    def can_take(self) -> bool:
+        """Whether any queue may be taken from."""
+        queues = self.active_queues
+        return self.slots is None or len(self.slots.shut(queues)) < len(queues)
+
+    def _shut(self) -> frozenset[str]:
+        return self.slots.shut(self.active_queues) if self.slots is not None else frozenset()
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Wait for a message, and not for long while some queue is shut: it may open any moment."""
+        super()._brpop_start(_LOOK_AGAIN_SECONDS if timeout is None and self._shut() else timeout)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None or self.connection.client is None:

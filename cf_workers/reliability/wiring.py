@@ -8,11 +8,13 @@ from celery import signals
 from celery.concurrency.thread import TaskPool as CeleryThreadPool
 
 from cf_workers.reliability.policy import ReliabilityPolicy, attach
+from cf_workers.reliability.queues import note_time
 
 AMQP = "cf_workers.reliability.connection:AMQP"
 POOL = "cf_workers.reliability.pool:TaskPool"
 DRAIN = "cf_workers.reliability.bootsteps:Drain"
 LEASE = "cf_workers.reliability.bootsteps:Lease"
+LANES = "cf_workers.reliability.bootsteps:Lanes"
 HEARTBEAT = "cf_workers.reliability.bootsteps:Heartbeat"
 EVENT_FLUSH = "cf_workers.reliability.bootsteps:EventFlush"
 
@@ -30,7 +32,7 @@ def install(app: Any, policy: ReliabilityPolicy | None = None) -> None:
     app.amqp_cls = AMQP
     app.__dict__.pop("amqp", None)
     app.steps["worker"].add(DRAIN)
-    app.steps["consumer"].update({LEASE, HEARTBEAT, EVENT_FLUSH})
+    app.steps["consumer"].update({LEASE, LANES, HEARTBEAT, EVENT_FLUSH})
 
     def choose_pool(sender: Any, **_: Any) -> None:
         if sender.app is app and sender.pool_cls in _CELERY_THREADS:
@@ -42,7 +44,12 @@ def install(app: Any, policy: ReliabilityPolicy | None = None) -> None:
 
             warn_unsupported()
 
+    signals.before_task_publish.connect(_note_time, weak=False, dispatch_uid=f"{__name__}.sent_at")
     signals.worker_init.connect(choose_pool, weak=False, dispatch_uid=f"{__name__}.pool.{id(app)}")
     signals.celeryd_after_setup.connect(
         check_versions, weak=False, dispatch_uid=f"{__name__}.versions.{id(app)}"
     )
+
+
+def _note_time(headers: Any = None, **_: Any) -> None:
+    note_time(headers)

@@ -10,7 +10,7 @@ from celery.exceptions import Ignore
 from kombu.utils import json as kombu_json
 
 from cf_workers.errors import CancelledError, InputError, UnknownRunError
-from cf_workers.planning import check_task, read_options
+from cf_workers.planning import check_task, read_options, record_options
 from cf_workers.tasks import runtime as runtimes
 from cf_workers.tasks.app import app
 from cf_workers.tasks.base import AgentTask
@@ -45,7 +45,7 @@ def run_agent(self: AgentTask, *args: Any, **options: Any) -> dict[str, Any]:
 
     Args:
         args: the agent's name and the task, after the previous result or results, if any.
-        options: `model`, `max_tokens`, `timeout_seconds`, `max_retries`, `cacheable`.
+        options: `model`, `max_tokens`, `timeout_seconds`, `max_retries`, `cacheable`, `fail_fast`.
 
     Returns:
         The document that `cf-workers execute --json` prints.
@@ -88,7 +88,8 @@ def _header(task: AgentTask, runtime: Runtime, args: Sequence[Any], options: Map
     except UnknownRunError:
         previous, agent, text = read_arguments(args)
     check_task(text, runtime.max_task_chars)
-    planned = runtime.plan_execution(agent, read_options(options))
+    chosen = read_options(options)
+    planned = runtime.plan_execution(agent, chosen)
     shown = {"argsrepr": identify(args), "kwargsrepr": "{}"}  # whoever sends it again may not know the task
     message = task.signature_from_request(task.request, retries=0, **shown)
     runtime.launcher.record(
@@ -97,7 +98,7 @@ def _header(task: AgentTask, runtime: Runtime, args: Sequence[Any], options: Map
             kind="agent",
             plan=planned.plan,
             task=text,
-            options={"previous": previous},
+            options={"previous": previous, **record_options(chosen)},
             message=json.loads(kombu_json.dumps(message)),
         ),
         planned.definitions,

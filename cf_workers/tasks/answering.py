@@ -15,6 +15,7 @@ from typing import Protocol
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
+from cf_workers.errors import CfWorkersError
 from cf_workers.wire import INTERACTIVE
 
 
@@ -64,20 +65,32 @@ class Answer:
 
 
 class NotNow(Exception):  # noqa: N818 - not an error
-    """No call was made, and none may be made before some time has passed: the step is to be parked.
+    """No call may be made before some time has passed: the step is to be parked, and no attempt is spent.
 
     Args:
         reason: why, for people.
         retry_in: seconds.
         waits: asked once the step is parked: whether it will be woken earlier; if not, what it waits for
             has happened in between.
+        probe: how a call ended that was made to find out if the provider is back; `None` where none was made.
+        instead: the error to fail with at once, for callers who would rather fail than wait.
     """
 
-    def __init__(self, reason: str, retry_in: float, *, waits: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_in: float,
+        *,
+        waits: Callable[[], bool] | None = None,
+        probe: CfWorkersError | None = None,
+        instead: CfWorkersError | None = None,
+    ) -> None:
         super().__init__(reason, retry_in)
         self.reason = reason
         self.retry_in = retry_in
         self.waits = waits
+        self.probe = probe
+        self.instead = instead
 
 
 class Answering(Protocol):

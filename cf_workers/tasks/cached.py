@@ -15,7 +15,7 @@ from cf_workers.agents.definition import AgentCall, AgentReply, Usage
 from cf_workers.agents.fingerprint import call_parts
 from cf_workers.agents.prices import cost_usd
 from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply, fingerprint
-from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
+from cf_workers.errors import PermanentError, describe_error, restore_error
 from cf_workers.tasks.answering import Answer, Answering, Caller, NotNow
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Cached:
         except PermanentError as error:
             self._wake_up(self._cache.fail(lead, describe_error(error)))
             raise
-        except CfWorkersError:
+        except BaseException:  # whatever it is, it is this leader's alone
             self._wake_up(self._cache.abandon(lead))
             raise
         if self._keep(lead.key, call, caller, answer.reply):

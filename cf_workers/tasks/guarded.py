@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall
@@ -13,6 +15,7 @@ from cf_workers.agents.models import model_facts
 from cf_workers.errors import CfWorkersError
 from cf_workers.resilience import (
     Ask,
+    Ending,
     Guard,
     Permit,
     Refused,
@@ -30,6 +33,10 @@ log = logging.getLogger(__name__)
 
 _CHARACTERS_A_TOKEN = 4
 """A rough mean for English text; reservations are settled with what was really used."""
+_AFTER_OTHERS_SECONDS = 0.5
+_WARM_SECONDS = 240.0
+"""An entry of the prompt cache lives for five minutes after its last use.
+https://platform.claude.com/docs/en/build-with-claude/prompt-caching"""
 
 
 class Guarded:
@@ -44,6 +51,7 @@ class Guarded:
         self._guard = guard
         self._credential = credential
         self._held: set[Permit] = set()
+        self._warm: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
     def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
@@ -51,42 +59,70 @@ class Guarded:
 
         Raises:
             NotNow: it is not; nothing was sent and no attempt is spent.
-            ExecutionError: there is no usable reply; or no call may be made and the caller would rather fail.
+            ExecutionError: there is no usable reply.
         """
+        permit = self._admit(call, caller)
+        with self._holding(permit):
+            try:
+                answer = self._inner.ask(call, caller, token)
+            except CfWorkersError as error:
+                ending = failed(error)
+                reopened = self._settle(permit, ending)
+                if permit.probe and ending.outcome == "fault" and not caller.fail_fast:
+                    raise _failed_probe(error, reopened) from None
+                raise
+            except BaseException:
+                self._settle(permit, never_sent())
+                raise
+            usage = answer.reply.usage
+            if usage.cache_read_input_tokens or usage.cache_creation_input_tokens:
+                self._warm[_prefix(call)] = time.monotonic()
+            self._settle(
+                permit,
+                answered(
+                    input_tokens=usage.input_tokens + usage.cache_creation_input_tokens,
+                    output_tokens=usage.output_tokens,
+                    rate_limits=answer.reply.rate_limits,
+                ),
+            )
+            return answer
+
+    @contextmanager
+    def _holding(self, permit: Permit) -> Iterator[None]:
+        with self._lock:
+            self._held.add(permit)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(permit)
+
+    def _settle(self, permit: Permit, ending: Ending) -> float:
+        """Take in how a call ended; for how many seconds that has opened the breaker."""
+        changes = self._guard.settle(permit, ending).changes
+        _tell(changes)
+        return max([0.0, *(change.until - change.at for change in changes if change.until is not None)])
+
+    def _admit(self, call: AgentCall, caller: Caller) -> Permit:
         scope = Scope(self._credential, model_class(call.model))
         decision = self._guard.admit(
             Ask(
                 scope,
-                input_tokens=estimate_tokens(call),
+                input_tokens=estimate_tokens(call, cached=self._is_warm(call)),
                 tenant=caller.tenant,
                 lane=caller.lane,
                 waiter=caller.waiter,
             )
         )
         if isinstance(decision, Refused):
-            if caller.fail_fast:
-                raise refusal_error(decision)
-            raise NotNow(explain(decision.reason), decision.retry_in_seconds)
+            instead = refusal_error(decision) if caller.fail_fast else None
+            raise NotNow(explain(decision.reason), decision.retry_in_seconds, instead=instead)
         _tell(decision.changes)
-        with self._lock:
-            self._held.add(decision.permit)
-        ending = never_sent()
-        try:
-            answer = self._inner.ask(call, caller, token)
-            usage = answer.reply.usage
-            ending = answered(
-                input_tokens=usage.input_tokens + usage.cache_creation_input_tokens,
-                output_tokens=usage.output_tokens,
-                rate_limits=answer.reply.rate_limits,
-            )
-            return answer
-        except CfWorkersError as error:
-            ending = failed(error)
-            raise
-        finally:
-            with self._lock:
-                self._held.discard(decision.permit)
-            _tell(self._guard.settle(decision.permit, ending).changes)
+        return decision.permit
+
+    def _is_warm(self, call: AgentCall) -> bool:
+        """Whether the provider has this agent's definition in its prompt cache, where reading is free."""
+        return time.monotonic() - self._warm.get(_prefix(call), float("-inf")) < _WARM_SECONDS
 
     def renew(self) -> None:
         """Keep the calls of this process counted as in flight; for the heartbeat."""
@@ -101,10 +137,28 @@ def model_class(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", model_facts(model).limit_class)[:80]
 
 
-def estimate_tokens(call: AgentCall) -> int:
-    """About how many input tokens a call takes."""
-    texts = (call.agent.text, call.agent.contract or "", call.task, *(o.output for o in call.outputs))
+def estimate_tokens(call: AgentCall, *, cached: bool = False) -> int:
+    """About how many input tokens a call takes that count against the limits.
+
+    Args:
+        cached: the provider has the agent's definition in its prompt cache.
+    """
+    definition = () if cached else (call.agent.text, call.agent.contract or "")
+    texts = (*definition, call.task, *(output.output for output in call.outputs))
     return sum(map(len, texts)) // _CHARACTERS_A_TOKEN
+
+
+def _prefix(call: AgentCall) -> tuple[str, str]:
+    return call.model, call.agent.digest
+
+
+def _failed_probe(error: CfWorkersError, reopened_for: float) -> NotNow:
+    """The outage is the provider's, and the step that found that it goes on must not pay with an attempt.
+
+    It comes back behind those who wait for the same moment: let another one try.
+    """
+    wait = reopened_for + _AFTER_OTHERS_SECONDS
+    return NotNow(f"the circuit breaker is open: {error.message}", wait, probe=error)
 
 
 def _tell(changes: Iterable[Transition]) -> None:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _TOO_NEW_SECONDS = 5.0
 _SUPERSEDED = "superseded"
+_FREE_PROBES = 10
+"""A step that fails for reasons of its own must not keep the breaker open for ever by probing."""
 
 
 @dataclass(frozen=True)
@@ -104,25 +106,58 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
 def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersError | None]:
     """Bring the step to an outcome, or raise what ends this delivery without one."""
     step, claim = attempt.step, attempt.claim
+    if claim.verdict != "run":
+        return _not_asked(step, claim)
+    try:
+        answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
+    except NotNow as refusal:
+        return _put_off(attempt, refusal)
+    except CancelledError as error:
+        return _cancelled(attempt, error, revocation), None
+    except TransientError as error:
+        return _failed(attempt, error)
+    except CfWorkersError as error:
+        return asking.failed(error, step, attempts=attempt.number), error
+    return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
+
+
+def _not_asked(step: PlannedStep, claim: Claim) -> tuple[Outcome, CfWorkersError | None]:
+    """The outcome of a step whose claim says that no call is to be made."""
     if claim.verdict == "skip":
         return asking.not_run("skip", step, "a dependency did not succeed", attempts=claim.attempts), None
     if claim.verdict == "cancel":
         return asking.not_run("cancel", step, "the run is stopping", attempts=claim.attempts), None
+<<<<<<< HEAD
     if claim.verdict == "lost":
         lost = _give_up(attempt)
         return asking.failed(lost, step, attempts=claim.attempts), lost
     try:
         answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
     except NotNow as refusal:
+=======
+    lost = LostError(
+        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
+        {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
+    )
+    return asking.failed(lost, step, attempts=claim.attempts), lost
+
+
+def _put_off(attempt: _Attempt, refusal: NotNow) -> tuple[Outcome, CfWorkersError]:
+    """Park the step, which ends this delivery, unless its caller or too many probes say otherwise."""
+    if refusal.instead is not None:
+        failed = asking.failed(refusal.instead, attempt.step, attempts=attempt.claim.attempts)
+        return failed, refusal.instead
+    if refusal.probe is None or attempt.claim.probes < _FREE_PROBES:
+>>>>>>> main
         _park(attempt, refusal)
-    except CancelledError as error:
-        return _cancelled(attempt, error, revocation), None
-    except TransientError as error:
+    return _failed(attempt, refusal.probe)
+
+
+def _failed(attempt: _Attempt, error: CfWorkersError) -> tuple[Outcome, CfWorkersError]:
+    """Another attempt where one is left, which ends this delivery."""
+    if isinstance(error, TransientError):
         _retry_if_allowed(attempt, error)
-        return asking.failed(error, step, attempts=attempt.number), error
-    except CfWorkersError as error:
-        return asking.failed(error, step, attempts=attempt.number), error
-    return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
+    return asking.failed(error, attempt.step, attempts=attempt.number), error
 
 
 def _give_up(attempt: _Attempt) -> LostError:
@@ -167,14 +202,24 @@ def _park(attempt: _Attempt, refusal: NotNow) -> NoReturn:
         Retry: always, with the reason; nothing is published, the reconciler does that in its time.
     """
     store, claim = attempt.runtime.store, attempt.claim
+    probed: Outcome | None = None
+    lost_calls = 0
+    if refusal.probe is not None:
+        probed = asking.failed(refusal.probe, attempt.step, attempts=claim.attempts)
+        lost_calls = asking.maybe_lost(refusal.probe)
     parked = attempt.runtime.outlast(
-        "park", lambda: store.park(claim, countdown=refusal.retry_in, reason=refusal.reason)
+        "park",
+        lambda: store.park(
+            claim, countdown=refusal.retry_in, reason=refusal.reason, lost_calls=lost_calls, probed=probed
+        ),
     )
     if not parked:
         raise Ignore(_SUPERSEDED) from None
     if refusal.waits is not None and not refusal.waits():
         attempt.runtime.outlast("unpark", lambda: store.unpark([claim.waiter]))
-    raise Retry(refusal.reason, when=refusal.retry_in) from None
+    # events, and with them Flower, show nothing of a retry but the error behind it
+    why = refusal.probe or TransientError(refusal.reason, {"retry_after": refusal.retry_in})
+    raise Retry(refusal.reason, exc=why, when=refusal.retry_in) from None
 
 
 def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:

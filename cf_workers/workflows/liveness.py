@@ -98,6 +98,11 @@ class Heartbeat:
         return len(self._held)
 
     @property
+    def running(self) -> bool:
+        """Whether the thread lives that renews claims."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
     def may_take_over(self) -> bool:
         """Whether a claim that was not renewed for a lease is surely dead."""
         since = self._steady_since

@@ -8,8 +8,10 @@ harmless, so every doubt is settled in favour of sending.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -37,19 +39,24 @@ class ReconcilerPolicy:
 
     Args:
         tick_seconds: between two looks at claims, retries and deadlines.
+        parked_every_seconds: between two looks at parked steps; who waits for a turn should not miss it.
         runs_every_seconds: between two looks at whole runs.
         patience_seconds: how long something ready may lie untouched while its queue is empty.
         busy_patience_seconds: the same while its queue is not empty; doubled after each time.
         resend_seconds: how long a publication of ours is given before it is repeated.
-        unpark_per_tick: how many parked steps are published at once, so that they do not come as a stampede.
+        ahead_seconds: how long before it is due a parked step is published, since that takes a while; claims
+            are granted so early, see `RecordPolicy.early_seconds`.
+        unpark_per_second: how many parked steps are published in a second, so that they are no stampede.
     """
 
     tick_seconds: float = 1.0
+    parked_every_seconds: float = 0.1
     runs_every_seconds: float = 5.0
     patience_seconds: float = 5.0
     busy_patience_seconds: float = 60.0
     resend_seconds: float = 10.0
-    unpark_per_tick: int = 500
+    ahead_seconds: float = 0.1
+    unpark_per_second: int = 500
 
 
 class Reconciler:
@@ -77,6 +84,7 @@ class Reconciler:
         self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
         self._runs_at = float("-inf")
+        self._parked_at = float("-inf")
         self._looked_at = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -98,17 +106,26 @@ class Reconciler:
         if self._heartbeat.may_take_over:
             self._dead_claims(now)
         self._overdue(now)
-        self._parked(now)
+        self.release_parked(now)
         self._deadlines(now)
         if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
             self._runs_at = self._clock()
             self._stalled_runs(now)
 
     def _run(self) -> None:
-        while not self._stop.wait(self.policy.tick_seconds):
+        pause = min(self.policy.tick_seconds, self.policy.parked_every_seconds)
+        looks = max(1, round(self.policy.tick_seconds / pause))
+        elected = False
+        for look in itertools.count(1):
+            if self._stop.wait(pause):
+                return
             try:
-                if self._elected():
-                    self.tick()
+                if look % looks == 0:
+                    elected = self._elected()
+                    if elected:
+                        self.tick()
+                elif elected:
+                    self.release_parked()
             except (redis.RedisError, OperationalError, CfWorkersError) as error:
                 log.warning("reconciler.failed error=%s", type(error).__name__)
 
@@ -135,15 +152,23 @@ class Reconciler:
             if not self._resend(run, step, now):
                 self._client.zrem(self._keys.due, member)
 
-    def _parked(self, now: float) -> None:
-        """What was parked has no message: it is published when it is due, oldest first, so many a tick."""
-        for member in self._range(self._keys.parked, now)[: self.policy.unpark_per_tick]:
+    def release_parked(self, now: float | None = None) -> None:
+        """Publish what was parked, for which there is no message, once it is due: oldest first, at a pace."""
+        moment = self._server_time() if now is None else now
+        until = moment + self.policy.ahead_seconds
+        for member in self._range(self._keys.parked, until)[: self._release_budget()]:
             run, step = member.split("\t")
             self._sent.pop((run, step), None)
-            if self._resend(run, step, now):
-                self._client.zadd(self._keys.parked, {member: now + self.policy.resend_seconds}, xx=True)
+            if self._resend(run, step, moment):
+                again = moment + self.policy.resend_seconds
+                self._client.zadd(self._keys.parked, {member: again}, xx=True)
             else:
                 self._client.zrem(self._keys.parked, member)
+
+    def _release_budget(self) -> int:
+        """How many parked steps may be published, for the time since the last look."""
+        before, self._parked_at = self._parked_at, self._clock()
+        return math.ceil(self.policy.unpark_per_second * min(1.0, self._parked_at - before))
 
     def _deadlines(self, now: float) -> None:
         for run in self._range(self._keys.active, now):
@@ -157,7 +182,7 @@ class Reconciler:
 
     def _stalled_runs(self, now: float) -> None:
         runs = self._next_active_runs()
-        names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "total")
+        names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "parked")
         with self._client.pipeline(transaction=False) as pipe:
             for run in runs:
                 pipe.hmget(self._keys.run(run).run, list(names))
@@ -172,7 +197,7 @@ class Reconciler:
             if left == 0 or (record["stopping"] and running == 0):
                 if now - began >= self.policy.patience_seconds:
                     self._send(run, attempt, FINISH, now)
-            elif not record["stopping"] and running < left:
+            elif not record["stopping"] and running + int(record["parked"] or 0) < left:
                 self._ready_steps(run, attempt, began, now)
         self._forget_sent(now)
 

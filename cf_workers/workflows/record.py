@@ -54,6 +54,7 @@ class Claim:
         attempts: requests that earlier claims made.
         dead: the workers that died under the step, the first twenty of them.
         outputs: those of the step's dependencies, in that order, if it sees them; `None` where one has none.
+        probes: calls that found the provider still failing; they are not among the attempts.
     """
 
     run: str
@@ -63,6 +64,7 @@ class Claim:
     deaths: int
     verdict: Verdict
     outputs: tuple[str | None, ...] = ()
+    probes: int = 0
     dead: tuple[str, ...] = ()
 
     @property
@@ -237,7 +239,8 @@ class RunStore:
             deaths=int(deaths),
             verdict=verdict,
             outputs=tuple(rest[0]) if rest else (),
-            dead=tuple(rest[1]) if rest else (),
+            probes=int(rest[1]) if rest else 0,
+            dead=tuple(rest[2]) if rest else (),
         )
 
     def commit(self, claim: Claim, outcome: Outcome) -> Committed | None:
@@ -301,16 +304,33 @@ class RunStore:
             spent=spent,
         )
 
-    def park(self, claim: Claim, *, countdown: float, reason: str) -> bool:
-        """Give a claim back before its call was made; it costs neither an attempt, nor a slot, nor a message.
+    def park(
+        self,
+        claim: Claim,
+        *,
+        countdown: float,
+        reason: str,
+        lost_calls: int = 0,
+        probed: Outcome | None = None,
+    ) -> bool:
+        """Give a claim back until its call may be made; that costs no attempt, no slot and no message.
 
         The reconciler publishes the step when `countdown` seconds have passed.
+
+        Args:
+            probed: what a call cost that found the provider still failing.
 
         Returns:
             False when the fence is stale.
         """
         return self._give_back(
-            claim, "parked", attempts=claim.attempts, countdown=countdown, reason=reason, lost_calls=0
+            claim,
+            "parked",
+            attempts=claim.attempts,
+            countdown=countdown,
+            reason=reason,
+            lost_calls=lost_calls,
+            spent=probed,
         )
 
     def unpark(self, waiters: Sequence[str]) -> None:
@@ -361,6 +381,7 @@ class RunStore:
                     "input_tokens": spent.input_tokens if spent else 0,
                     "output_tokens": spent.output_tokens if spent else 0,
                     "cost_nanos": spent.cost_nanos if spent else 0,
+                    "probe": spent is not None and state == "parked",
                 },
             )
         )

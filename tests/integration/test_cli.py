@@ -154,7 +154,10 @@ def test_a_detached_execution_prints_its_id_and_can_be_watched(cf, stack, projec
     assert watched.document["agent_name"] == "writer"
 
 
-def test_an_answer_that_is_known_costs_nothing_unless_asked_anew(cf, stack):
+def test_an_answer_that_is_known_costs_nothing_unless_asked_anew(own_stack, project, tmp_path):
+    own_stack.settings["CF_WORKERS_CACHE__ENABLED"] = "true"
+    own_stack.worker()
+    cf = Commands(tmp_path, project.root, own_stack.environ)
     first = cf("execute", "writer", "hello", "--json")
     second = cf("execute", "writer", "hello")
     third = cf("execute", "writer", "hello", "--no-cache", "--json")
@@ -162,7 +165,7 @@ def test_an_answer_that_is_known_costs_nothing_unless_asked_anew(cf, stack):
     assert second.out.strip() == first.document["output"].strip()
     assert "writer: succeeded from the cache" in second.err
     assert third.document["metadata"]["cached"] is False
-    assert len(stack.calls("hello")) == 2
+    assert len(own_stack.calls("hello")) == 2
 
 
 # -- servers and workers

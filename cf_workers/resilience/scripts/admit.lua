@@ -42,7 +42,7 @@ if Gate.closed_until then
 end
 local verdict, wait = Breaker.ask(Window.duration())
 if verdict == 'refuse' then
-    return refuse('breaker_' .. Breaker.is.state, wait, now + wait)
+    return refuse('breaker_' .. Breaker.is.state, math.min(wait, policy.gate.recheck), now + wait)
 end
 if not Window.has_room(A.lane) then
     return refuse('in_flight', Window.duration() / math.max(1, Window.in_flight))

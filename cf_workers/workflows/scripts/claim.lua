@@ -1,7 +1,8 @@
 -- Takes a step on: gives it to this worker with a fence, or says why not.
 -- KEYS: run steps events claims due parked counters outputs
 -- ARGV: id step attempt worker dependencies rule lease may_take_over max_deaths wire ttl early passes nonce
--- RETURNS: {verdict, fence, attempts, deaths, outputs of the dependencies, workers that died}; verdict is one of
+-- RETURNS: {verdict, fence, attempts, deaths, outputs of the dependencies, probes, workers that died}; verdict is
+-- one of
 --   run        execute it
 --   skip       its rule says that it never runs: commit it as skipped
 --   cancel     the run is stopping: commit it as cancelled
@@ -95,4 +96,4 @@ if verdict == 'run' and A.passes == '1' then
         outputs[index] = redis.call('HGET', K.outputs, dependency)
     end
 end
-return {verdict, step.f, step.a, step.d, outputs, step.x or {}}
+return {verdict, step.f, step.a, step.d, outputs, step.p or 0, step.x or {}}

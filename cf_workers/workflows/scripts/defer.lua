@@ -1,7 +1,7 @@
 -- Gives a claim back until a later moment: after a failed attempt, whose message is on its way already
 -- (retrying), or before a call that may not be made yet, for which there is no message at all (parked).
 -- KEYS: run steps events claims waiting counters
--- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos
+-- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos probe
 -- RETURNS: 1, or 0 when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the claim given back under its own fence, and changes nothing
 local raw = redis.call('HGET', K.steps, A.step)
@@ -14,6 +14,7 @@ local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 step.s = A.state
 step.a = tonumber(A.attempts)
+if A.probe == '1' then step.p = (step.p or 0) + 1 end
 step.due = tonumber(at) + tonumber(A.countdown)
 redis.call('HSET', K.steps, A.step, cjson.encode(step))
 redis.call('ZREM', K.claims, A.id .. '\t' .. A.step .. '\t' .. step.f)

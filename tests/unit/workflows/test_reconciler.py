@@ -186,7 +186,7 @@ def test_parked_steps_do_not_come_back_as_a_stampede(world):
     header = world.engine.record(plan(*(f"s{n}" for n in range(7))))
     for one in header.plan.steps:
         world.engine.store.park(world.engine.claim(header, one.id), countdown=0, reason="x")
-    few = ReconcilerPolicy(unpark_per_tick=3)
+    few = ReconcilerPolicy(unpark_per_second=3)
     world.reconciler = world.another(world.heartbeat, few)
 
     sent = world.tick_for(3)

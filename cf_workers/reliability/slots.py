@@ -1,0 +1,66 @@
+"""Which queues may a worker take from while only few of its slots are free?
+
+A worker serves its queues in order, but a message of the last queue that has begun holds its slot for as long
+as its call takes. So each queue leaves some slots to those served before it, and the first ones have spare
+slots on top.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+
+class Slots:
+    """The slots of one worker, as its queues see them.
+
+    Args:
+        limit: how many tasks may run at once, without the spare ones.
+        taken: how many slots are taken.
+        reserves: by queue, the share of all slots that it leaves free for the others.
+        spare: by queue, how many slots beyond the limit it may take.
+    """
+
+    def __init__(
+        self,
+        limit: Callable[[], int],
+        taken: Callable[[], int],
+        *,
+        reserves: Mapping[str, float],
+        spare: Mapping[str, int],
+    ) -> None:
+        self._limit = limit
+        self._taken = taken
+        self._reserves = reserves
+        self._spare = spare
+
+    def shut(self, queues: Collection[str]) -> frozenset[str]:
+        """Those of the queues a worker serves that it takes nothing from at the moment."""
+        limit = self._limit()
+        free = limit - self._taken()
+        kept = {queue: self._keeps_free(queue, limit) for queue in queues}
+        # with nobody to leave slots to, none are left
+        unused = max(0, min(kept.values(), default=0))
+        return frozenset(queue for queue, keep in kept.items() if free <= keep - unused)
+
+    def _keeps_free(self, queue: str, limit: int) -> int:
+        if queue in self._spare:
+            return -self._spare[queue]
+        return max(0, min(math.ceil(limit * self._reserves.get(queue, 0.0)), limit - 1))
+
+
+class OpenQueues:
+    """kombu's cycle of queues without those that are shut."""
+
+    def __init__(self, cycle: Any, shut: Callable[[], frozenset[str]]) -> None:
+        self._cycle = cycle
+        self._shut = shut
+
+    def consume(self, number: int) -> list[str]:
+        """The next queues to wait for."""
+        shut = self._shut()
+        return [queue for queue in self._cycle.consume(number) if queue not in shut]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cycle, name)

@@ -1,0 +1,230 @@
+"""The guards with real workers and a provider that fails, limits, or has too little for all.
+
+The same scenarios at full length, with their figures: `benchmarks/guards.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from uuid import uuid4
+
+import pytest
+
+from cf_workers._redis import Keys, connect
+from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.errors import ProviderDownError
+from cf_workers.planning import WorkflowOptions
+from cf_workers.resilience import Ask, Guard, Refused, Scope, credential_digest
+from cf_workers.tasks.guarded import model_class
+from tests.integration.test_failures import Receiver
+from tests.support import eventually
+from tests.support.commands import Commands
+from tests.support.stack import Stack, step
+
+pytestmark = pytest.mark.integration
+
+PERMANENT_KEYS = ("red:_kombu.*", "blue:_kombu.*")
+
+FAILING = {"faults": [{"fault": "529", "rate": 0.5}, {"fault": "500", "rate": 1.0}]}
+DOWN = {"faults": [{"fault": "500", "rate": 1.0}]}
+WELL = {"faults": []}
+BATCH = WorkflowOptions(lane="batch")
+
+
+class Fleet:
+    """Starts runs of one step with tasks that nobody has asked before, and looks at the guards."""
+
+    def __init__(self, stack: Stack, project, **settings: str) -> None:
+        self.stack = stack
+        self.project = project.workflow("one", step("only"))
+        stack.settings |= {f"CF_WORKERS_{name}": value for name, value in settings.items()}
+        self.guard = Guard(connect(stack.store.url, timeout_seconds=1), Keys())
+        self.scope = Scope(credential_digest("sk-ant-simulated"), model_class(DEFAULT_MODEL))
+        self.redis = stack.redis()
+        self.client = stack.client(self.project)
+
+    def start(self, number: int, *, client=None, **options):
+        return [
+            (client or self.client).start_workflow("one", f"Look into {uuid4().hex}", **options)
+            for _ in range(number)
+        ]
+
+    def provider(self, **changes) -> None:
+        self.stack.simulator.configure(**changes)
+
+    @property
+    def breaker(self):
+        return self.guard.status(self.scope).breaker
+
+    def eventually_open(self) -> None:
+        eventually(lambda: self.breaker.state == "open", "the breaker to open", timeout=20)
+
+    def open_breaker(self) -> list:
+        """Let calls fail until the breaker opens; the runs that did so."""
+        self.provider(**DOWN)
+        runs = self.start(15)
+        self.eventually_open()
+        eventually(lambda: self.redis.zcard("cfw:parked") == len(runs), "all to be parked", timeout=20)
+        self.provider(**WELL)
+        return runs
+
+    def close(self) -> None:
+        self.redis.close()
+
+
+@pytest.fixture
+def fleet_of(own_stack, project):
+    made = []
+
+    def make(**settings: str) -> Fleet:
+        made.append(Fleet(own_stack, project, **settings))
+        return made[-1]
+
+    yield make
+    for fleet in made:
+        fleet.close()
+
+
+def ended(run) -> bool:
+    return run.status() in {"succeeded", "failed", "cancelled"}
+
+
+def all_succeed(runs, timeout: float = 40.0) -> bool:
+    eventually(lambda: all(ended(run) for run in runs), "all runs to end", timeout=timeout, every=0.2)
+    return Counter(run.status() for run in runs) == {"succeeded": len(runs)}
+
+
+def test_an_outage_costs_probes_alone_and_fails_nobody(fleet_of):
+    fleet = fleet_of(BREAKER__COOLDOWN_SECONDS="1", BREAKER__LONGEST_COOLDOWN_SECONDS="2")
+    fleet.stack.worker()
+    fleet.provider(**FAILING, latency=0.2)
+    with Receiver(fleet.stack.store.url) as receiver:
+        runs = fleet.start(40)
+        fleet.eventually_open()
+        opened, refusals = time.time(), []
+        while time.time() < opened + 5:
+            if fleet.breaker.state == "open":
+                began = time.perf_counter()
+                refused = fleet.guard.admit(Ask(fleet.scope, input_tokens=100))
+                refusals += [time.perf_counter() - began] * isinstance(refused, Refused)
+        fleet.provider(**WELL)
+        back = time.time()
+
+        assert all_succeed(runs)
+        reasons = [event["exception"] for event in receiver.events if event["type"] == "task-retried"]
+
+    while_open = [call.received_at for call in fleet.stack.calls() if opened + 1 < call.received_at < back]
+    per_second = Counter(int(at - opened) for at in while_open)
+    assert max(per_second.values()) <= 3
+    assert sorted(refusals)[int(len(refusals) * 0.99)] < 0.05
+    answers = sorted(call.finished_at for call in fleet.stack.calls() if call.status == 200)
+    assert answers[3] - back <= 2.2 + 2
+    assert any("the circuit breaker is open" in reason for reason in reasons)
+    assert any("OverloadedError" in reason for reason in reasons)
+
+
+def test_tenants_share_scarce_limits_by_weight_and_none_is_wasted(fleet_of):
+    weights = {"red": 1.0, "blue": 2.0}
+    fleet = fleet_of(
+        LIMITS__REQUESTS_PER_MINUTE="900",
+        LIMITS__BURST_SECONDS="1",
+        LIMITS__WEIGHTS=json.dumps(weights),
+    )
+    fleet.provider(requests_per_minute=900, burst_seconds=2.0, latency=0.2)
+    runs = {}
+    for name in weights:
+        fleet.stack.settings["CF_WORKERS_NAMESPACE"] = name
+        runs[name] = fleet.start(80, client=fleet.stack.client(fleet.project))
+        fleet.stack.celery("worker", "--without-mingle", "-l", "INFO", until=None)
+    eventually(lambda: len(fleet.stack.calls()) >= 30, "both to work", timeout=30)
+    began = max(fleet.stack.calls(), key=lambda call: call.received_at).received_at
+
+    assert all_succeed([*runs["red"], *runs["blue"]], timeout=60)
+
+    calls = fleet.stack.calls()
+    assert sum(call.status == 429 for call in calls) < 0.01 * len(calls)
+    while_both = [at for at in sorted(call.received_at for call in calls) if began <= at < began + 4]
+    assert len(while_both) / (15 * 4) > 0.9
+    ends = {name: ends_between(fleet, name, mine, began, began + 4) for name, mine in runs.items()}
+    assert ends["red"] / sum(ends.values()) == pytest.approx(1 / 3, rel=0.2)
+    assert fleet.redis.hlen("unacked") == 0
+
+
+def ends_between(fleet, namespace, runs, first, last) -> int:
+    keys = Keys(namespace)
+    states = [json.loads(fleet.redis.hget(keys.run(run.id).steps, "only")) for run in runs]
+    return sum(first <= float(state["fin"]) < last for state in states)
+
+
+@pytest.fixture
+def cf(own_stack, fleet_of, project, tmp_path):
+    def commands() -> Commands:
+        return Commands(tmp_path, project.root, own_stack.environ)
+
+    return commands
+
+
+def test_steps_wait_for_an_open_breaker_without_slot_or_message_and_come_back_in_time(fleet_of, cf):
+    fleet = fleet_of(BREAKER__COOLDOWN_SECONDS="8", BREAKER__LONGEST_COOLDOWN_SECONDS="8")
+    fleet.stack.worker()
+    runs = fleet.open_breaker()
+    runs += fleet.start(60)
+    eventually(lambda: fleet.redis.zcard("cfw:parked") == 75, "all to be parked", timeout=8)
+    eventually(lambda: fleet.stack.messages_left() == 0, "the last message to be acknowledged")
+
+    assert fleet.redis.zcard("cfw:claims") == 0
+    command = cf()
+    status = command("breaker", "status", "--json").document["breakers"][0]
+    health = command("health", "--json")
+    in_a_hurry = fleet.client.start_workflow("one", "Now or never", options=WorkflowOptions(fail_fast=True))
+    opens = fleet.breaker.until
+
+    assert status["state"] == "open"
+    assert (health.code, health.document["ready"]) == (1, False)
+    assert "open" in health.document["reasons"][0]
+    assert in_a_hurry.result(timeout=10).status == "failed"
+    (failed,) = fleet.client.history.document(in_a_hurry.id)["results"].values()
+    assert (failed["error"]["type"], failed["attempts"]) == (ProviderDownError.__name__, 0)
+    assert all_succeed(runs)
+    back = [call.received_at - opens for call in fleet.stack.calls() if call.received_at > opens - 1]
+    assert -0.2 <= min(back) <= 2
+    assert max(Counter(int(at) for at in back).values()) <= 100
+    assert command("health").code == 0
+
+
+def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fleet(fleet_of):
+    fleet = fleet_of()
+    fleet.stack.worker("-c", "8")
+    fleet.provider(latency=1.0)
+    runs = fleet.start(24, options=BATCH)
+    eventually(lambda: fleet.stack.simulator.stats().in_flight == 7, "batch to take what it may")
+
+    waits = []
+    for _ in range(2):
+        began = time.time()
+        fleet.client.submit("writer", f"Quick: {uuid4().hex}").result(timeout=10)
+        waits.append(time.time() - began - 1.0)
+
+    assert max(waits) < 1.0
+    assert sum(ended(run) for run in runs) < len(runs)
+    assert all_succeed(runs)
+    assert fleet.stack.simulator.stats().peak_in_flight <= 8
+
+
+def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, cf):
+    fleet = fleet_of(LIMITS__MAX_CONCURRENT_AGENTS="5", HEALTH__PORT="0")
+    workers = [fleet.stack.celery("worker", "--without-mingle", "-l", "INFO", until=None) for _ in range(2)]
+    for worker in workers:
+        worker.wait_for(" ready.")
+    fleet.provider(latency=0.2)
+
+    runs = fleet.start(50)
+    eventually(lambda: fleet.guard.status(fleet.scope).waiters.total > 5, "some to wait")
+    limits = cf()("limits", "status").plain
+
+    assert "at most 5" in limits
+    assert "the most calls that may be in flight are" in limits
+    assert all_succeed(runs)
+    assert fleet.stack.simulator.stats().peak_in_flight == 5
