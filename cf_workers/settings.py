@@ -27,11 +27,8 @@ from cf_workers.errors import ConfigError
 from cf_workers.project import Project
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
-<<<<<<< HEAD
-from cf_workers.workflows.dead_letters import DeadLetterPolicy
-=======
 from cf_workers.wire import BATCH, CONTROL
->>>>>>> main
+from cf_workers.workflows.dead_letters import DeadLetterPolicy
 from cf_workers.workflows.liveness import LivenessPolicy
 from cf_workers.workflows.reconciler import ReconcilerPolicy
 from cf_workers.workflows.record import RecordPolicy

@@ -107,7 +107,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     """Bring the step to an outcome, or raise what ends this delivery without one."""
     step, claim = attempt.step, attempt.claim
     if claim.verdict != "run":
-        return _not_asked(step, claim)
+        return _not_asked(attempt)
     try:
         answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
     except NotNow as refusal:
@@ -121,24 +121,14 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
 
 
-def _not_asked(step: PlannedStep, claim: Claim) -> tuple[Outcome, CfWorkersError | None]:
+def _not_asked(attempt: _Attempt) -> tuple[Outcome, CfWorkersError | None]:
     """The outcome of a step whose claim says that no call is to be made."""
+    step, claim = attempt.step, attempt.claim
     if claim.verdict == "skip":
         return asking.not_run("skip", step, "a dependency did not succeed", attempts=claim.attempts), None
     if claim.verdict == "cancel":
         return asking.not_run("cancel", step, "the run is stopping", attempts=claim.attempts), None
-<<<<<<< HEAD
-    if claim.verdict == "lost":
-        lost = _give_up(attempt)
-        return asking.failed(lost, step, attempts=claim.attempts), lost
-    try:
-        answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
-    except NotNow as refusal:
-=======
-    lost = LostError(
-        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
-        {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
-    )
+    lost = _give_up(attempt)
     return asking.failed(lost, step, attempts=claim.attempts), lost
 
 
@@ -148,7 +138,6 @@ def _put_off(attempt: _Attempt, refusal: NotNow) -> tuple[Outcome, CfWorkersErro
         failed = asking.failed(refusal.instead, attempt.step, attempts=attempt.claim.attempts)
         return failed, refusal.instead
     if refusal.probe is None or attempt.claim.probes < _FREE_PROBES:
->>>>>>> main
         _park(attempt, refusal)
     return _failed(attempt, refusal.probe)
 

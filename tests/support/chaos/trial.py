@@ -77,7 +77,7 @@ class Plan:
     workers: int = 3
     weather: Weather = field(default_factory=Weather)
     cached: bool = False
-    call_seconds: float = 0.6
+    call_seconds: float = 0.5
     call_timeout_seconds: float = 4.0
     calm_seconds: float = 90.0
     settings: dict[str, str] = field(default_factory=dict)
