@@ -30,7 +30,7 @@ from support import AGENT, Child, Report, Stack, progress, rendered
 from cf_workers._redis import Keys, connect
 from cf_workers.client import Client
 from cf_workers.planning import WorkflowOptions
-from cf_workers.resilience import Ask, Guard, Refused, Scope, credential_digest
+from cf_workers.resilience import Ask, Guard, GuardPolicy, Refused, Scope, credential_digest
 from cf_workers.settings import load_settings
 from cf_workers.simulator.journal import RequestRecord
 from cf_workers.tasks.guarded import model_class
