@@ -38,6 +38,7 @@ from cf_workers.tasks.app import app
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
 from cf_workers.tasks.withdrawing import withdraw
+from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.joins import Joins
@@ -93,6 +94,7 @@ def build_runtime() -> runtime.Runtime:
             also=guarded.renew,
             policy=settings.liveness_policy,
         ),
+        dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
         answering=answering,
         is_cacheable=lambda step: is_cacheable(context, step),

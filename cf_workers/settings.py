@@ -28,6 +28,7 @@ from cf_workers.project import Project
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
 from cf_workers.wire import BATCH, CONTROL
+from cf_workers.workflows.dead_letters import DeadLetterPolicy
 from cf_workers.workflows.liveness import LivenessPolicy
 from cf_workers.workflows.reconciler import ReconcilerPolicy
 from cf_workers.workflows.record import RecordPolicy
@@ -179,6 +180,10 @@ class Settings(BaseSettings):
         )
 
     @property
+    def dead_letter_policy(self) -> DeadLetterPolicy:
+        return DeadLetterPolicy(keep_seconds=self.runs.retention_seconds)
+
+    @property
     def liveness_policy(self) -> LivenessPolicy:
         return LivenessPolicy(self.worker.heartbeat_seconds, self.worker.lease_seconds)
 
@@ -203,7 +208,8 @@ class Settings(BaseSettings):
                 limits.output_tokens_per_minute,
                 limits.burst_seconds,
             ),
-            window=WindowPolicy(cap=limits.max_concurrent_agents),
+            # a dead worker's calls count as in flight for as long as its claims do
+            window=WindowPolicy(cap=limits.max_concurrent_agents, lease_seconds=self.worker.lease_seconds),
             fairness=FairnessPolicy(weights=limits.weights),
         )
 

@@ -33,6 +33,8 @@ one slot.
     workers                   zset    permanent, trimmed    worker id -> last heartbeat
     guards                    zset    permanent, trimmed    credential, model class -> last used
     counters                  hash    permanent             totals, e.g. calls that were lost
+    dead-letters              zset    permanent, trimmed    run, step -> when it was given up
+    dead-letter:ID            string  as a run that ended   what is known of a step that was given up
 
 The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
 time to live of the entry that was stored last, its stale time and a day more.
@@ -63,6 +65,7 @@ PERMANENT = (
     "workers",
     "guards",
     "counters",
+    "dead-letters",
     "cache:{*}:counters",
     "cache:secret",
 )
@@ -188,6 +191,13 @@ class Keys:
     @property
     def counters(self) -> str:
         return f"{self.namespace}:counters"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.namespace}:dead-letters"
+
+    def dead_letter(self, id: str) -> str:
+        return f"{self.namespace}:dead-letter:{id}"
 
     def cache_shard(self, shard: int) -> CacheShardKeys:
         base = f"{self.namespace}:cache:{{{shard}}}"

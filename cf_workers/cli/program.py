@@ -31,6 +31,7 @@ COMMANDS = {
         "cf_workers.cli.cache:cache",
         "The response cache: stats, clear, invalidate, warm, inspect.",
     ),
+    "dlq": ("cf_workers.cli.dlq:dlq", "Steps that killed their workers: list, requeue, drop."),
     "simulate-api": (
         "cf_workers.cli.simulate_api:simulate_api",
         "Serve a local stand-in for the Anthropic API.",

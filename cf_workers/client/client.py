@@ -41,6 +41,7 @@ from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
 from cf_workers.settings import Settings
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
+from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import FINAL, History
 from cf_workers.workflows.joins import Joins
@@ -376,6 +377,11 @@ class Client:
     def history(self) -> History:
         """The reading side: documents, listings, events."""
         return History(self._redis, self._keys, self._definitions)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """Steps that were given up because every worker that took them on died."""
+        return DeadLetters(self._redis, self._keys, self.context.settings.dead_letter_policy)
 
     def close(self) -> None:
         """Let go of connections and of the embedded server."""

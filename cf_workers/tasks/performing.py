@@ -24,6 +24,7 @@ from cf_workers.tasks import asking
 from cf_workers.tasks.answering import NotNow
 from cf_workers.tasks.base import AgentTask
 from cf_workers.tasks.runtime import Runtime
+from cf_workers.workflows.dead_letters import DeadLetter
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 from cf_workers.workflows.record import Claim, Committed, Outcome, Verdict
 
@@ -107,7 +108,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     """Bring the step to an outcome, or raise what ends this delivery without one."""
     step, claim = attempt.step, attempt.claim
     if claim.verdict != "run":
-        return _not_asked(step, claim)
+        return _not_asked(attempt)
     try:
         answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
     except NotNow as refusal:
@@ -121,16 +122,14 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     return succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
 
 
-def _not_asked(step: PlannedStep, claim: Claim) -> tuple[Outcome, CfWorkersError | None]:
+def _not_asked(attempt: _Attempt) -> tuple[Outcome, CfWorkersError | None]:
     """The outcome of a step whose claim says that no call is to be made."""
+    step, claim = attempt.step, attempt.claim
     if claim.verdict == "skip":
         return asking.not_run("skip", step, "a dependency did not succeed", attempts=claim.attempts), None
     if claim.verdict == "cancel":
         return asking.not_run("cancel", step, "the run is stopping", attempts=claim.attempts), None
-    lost = LostError(
-        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
-        {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
-    )
+    lost = _give_up(attempt)
     return asking.failed(lost, step, attempts=claim.attempts), lost
 
 
@@ -149,6 +148,30 @@ def _failed(attempt: _Attempt, error: CfWorkersError) -> tuple[Outcome, CfWorker
     if isinstance(error, TransientError):
         _retry_if_allowed(attempt, error)
     return asking.failed(error, attempt.step, attempts=attempt.number), error
+
+
+def _give_up(attempt: _Attempt) -> LostError:
+    """Keep the evidence, before the step ends: who dies in between leaves it to the next one."""
+    step, claim = attempt.step, attempt.claim
+    lost = LostError(
+        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
+        {
+            "deaths": claim.deaths,
+            "hint": "look for what kills them: memory, a signal, the host; then `cf-workers dlq requeue`",
+        },
+    )
+    letter = DeadLetter(
+        run=claim.run,
+        step=step.id,
+        agent=step.agent,
+        attempt=attempt.header.attempt,
+        deaths=claim.deaths,
+        workers=claim.dead,
+        error=lost.message,
+    )
+    attempt.runtime.outlast("dead letter", lambda: attempt.runtime.dead_letters.add(letter))
+    log.error("step.given_up run=%s step=%s deaths=%d", claim.run, step.id, claim.deaths)
+    return lost
 
 
 def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> Outcome:

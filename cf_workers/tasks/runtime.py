@@ -13,6 +13,7 @@ from cf_workers.agents.definition import AgentDefinition
 from cf_workers.planning import ExecutionOptions, Planned
 from cf_workers.tasks.answering import Answering, Model
 from cf_workers.tasks.outage import Outlast
+from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.keyed_cache import KeyedCache
@@ -50,6 +51,7 @@ class Runtime:
     agents: KeyedCache[str, AgentDefinition]
     launcher: Launcher
     heartbeat: Heartbeat
+    dead_letters: DeadLetters
     provider: Provider
     answering: Answering
     is_cacheable: Callable[[PlannedStep], bool]

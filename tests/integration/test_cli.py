@@ -7,8 +7,10 @@ from uuid import uuid4
 
 import pytest
 
+from cf_workers._redis import Keys
 from cf_workers.embedded import StateDir, state_dir_for
 from cf_workers.simulator import ScriptedFault
+from cf_workers.workflows.dead_letters import DeadLetter, DeadLetters
 from tests.support import eventually
 from tests.support.commands import ESCAPE, Commands
 from tests.support.embedded import anything_runs
@@ -430,3 +432,27 @@ def test_the_demo_runs_on_nothing_of_the_caller_s_and_cleans_up(stack, tmp_path)
     assert "chord([linter, type-checker, security-scan], final-review)" in told["plan"]["canvas"]
     assert stack.calls() == []
     assert list(folder.iterdir()) == []
+
+
+# -- dead letters
+
+
+def test_dead_letters_are_listed_dropped_and_not_mistaken(cf, stack, project):
+    with stack.redis() as client:
+        letters = DeadLetters(client, Keys())
+        letters.add(DeadLetter("r1", "a", "writer", 1, 3, ("host:1:x", "host:2:y"), "3 workers died"))
+
+    listed = cf("dlq", "list")
+    assert listed.code == 0
+    assert all(word in listed.out for word in ("r1", "host:2:y", "3 workers died"))
+    assert cf("dlq", "requeue", "r1:a").code == 2, "there is no such run"
+    assert cf("dlq", "drop", "r1:a", "--json").document == {
+        "success": True,
+        "id": "r1:a",
+        "run_id": "r1",
+        "step": "a",
+    }
+    assert "no dead letters" in cf("dlq", "list").err
+    gone = cf("dlq", "drop", "r1", "a")
+    assert gone.code == 2
+    assert "no dead letter 'r1:a'" in gone.err

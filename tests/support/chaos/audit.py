@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ def audit(stack: Stack, client: Client, runs: list[str], *, exposed: int, cached
     _check_outputs(found, documents, calls)
     if not cached:
         _check_order(found, documents, calls)
-        _check_no_call_is_unaccounted(found, documents, calls)
+        _check_no_call_is_unaccounted(found, stack, documents, calls)
     _check_lost(found, stack, documents, events, calls, cached=cached)
     _check_rest(found, stack)
     return found
@@ -156,16 +157,19 @@ def _check_order(found: Audit, documents: list[dict[str, Any]], calls: dict[str,
 
 
 def _check_no_call_is_unaccounted(
-    found: Audit, documents: list[dict[str, Any]], calls: dict[str, list[Seen]]
+    found: Audit, stack: Stack, documents: list[dict[str, Any]], calls: dict[str, list[Seen]]
 ) -> None:
-    """A call is an attempt that the record knows of, or was lost with a worker that the record knows of."""
+    """The record knows of each call: as an attempt, as a probe of the breaker, or as lost with a worker."""
     for document in documents:
+        with stack.redis() as client:
+            states = client.hgetall(f"cfw:run:{{{document['run_id']}}}:steps")
         for name, step in document["results"].items():
             asked = len(_task_of(document, calls, name))
+            probes = json.loads(states[name]).get("p", 0)
             found.check(
-                asked <= step["attempts"] + step["deaths"],
-                f"run {document['run_id']} step {name}: {asked} calls, "
-                f"{step['attempts']} attempts and {step['deaths']} deaths recorded",
+                asked <= step["attempts"] + step["deaths"] + probes,
+                f"run {document['run_id']} step {name}: {asked} calls, {step['attempts']} attempts, "
+                f"{step['deaths']} deaths and {probes} probes recorded",
             )
 
 

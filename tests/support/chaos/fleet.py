@@ -72,6 +72,7 @@ class Fleet:
         self._project = project
         self._started = 0
         self._uncounted: set[int] = set()
+        self._ready: set[int] = set()
         self.workers: list[Child] = []
         self.frozen: set[int] = set()
         self.exposed = 0
@@ -93,9 +94,16 @@ class Fleet:
         while len(self.workers) < self.size:
             self.enlist()
 
-    def awake(self) -> list[Child]:
-        """Workers that run, and are not frozen."""
-        return [child for child in self.workers if child.running and child.pid not in self.frozen]
+    def ready(self) -> list[Child]:
+        """Workers that have begun to work, and are not frozen."""
+        for child in self.workers:
+            if child.pid not in self._ready and " ready." in child.output():
+                self._ready.add(child.pid)
+        return [
+            child
+            for child in self.workers
+            if child.running and child.pid in self._ready and child.pid not in self.frozen
+        ]
 
     def kill(self, child: Child) -> int | None:
         """End it as a crash would; the claims that it held, if the server can be asked."""

@@ -1,4 +1,4 @@
-"""What happens to a fleet, and when? The same for the same seed, as far as one can tell processes when to die."""
+"""What happens to a fleet, and when? The same for the same seed, as far as processes can be told when."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Weather:
         outage_seconds: shortest and longest.
     """
 
-    kill_worker: float = 8.0
-    freeze_worker: float = 12.0
-    kill_server: float = 20.0
-    cut_connections: float = 6.0
+    kill_worker: float = 12.0
+    freeze_worker: float = 15.0
+    kill_server: float = 25.0
+    cut_connections: float = 8.0
     duplicate: float = 0.3
     freeze_seconds: tuple[float, float] = (0.5, 12.0)
     outage_seconds: tuple[float, float] = (0.5, 4.0)
@@ -87,9 +87,10 @@ class Storm:
         heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._order), act))
 
     def _kill_worker(self) -> None:
-        if not self.fleet.workers:
+        ready = self.fleet.ready()
+        if not ready:
             return
-        held = self.fleet.kill(self.dice.choice(self.fleet.workers))
+        held = self.fleet.kill(self.dice.choice(ready))
         self.happened["workers killed"] += 1
         if held is None:
             self.happened["workers killed while the server was away"] += 1
@@ -97,10 +98,10 @@ class Storm:
             self.in_flight.append(held)
 
     def _freeze_worker(self) -> None:
-        awake = self.fleet.awake()
-        if not awake:
+        ready = self.fleet.ready()
+        if not ready:
             return
-        child = self.dice.choice(awake)
+        child = self.dice.choice(ready)
         self.fleet.freeze(child)
         self.happened["workers frozen"] += 1
         self._in(self.dice.uniform(*self.weather.freeze_seconds), lambda: self._thaw(child.pid))

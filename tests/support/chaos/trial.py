@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,13 @@ GRAPH = {
 """Seven steps, three joins; b and c feed two steps each."""
 
 FAULTS = (
-    {"fault": {"status": 429, "retry_after": 0.3}, "rate": 0.03},
-    {"fault": "500", "rate": 0.06},
-    {"fault": "529", "rate": 0.03},
-    {"fault": "stream_cut", "rate": 0.06},
+    {"fault": {"status": 429, "retry_after": 0.3}, "rate": 0.01},
+    {"fault": "529", "rate": 0.015},
+    {"fault": "500", "rate": 0.075},
+    {"fault": "stream_cut", "rate": 0.07},
     {"fault": "hang", "rate": 0.03},
 )
-"""A fifth of all requests."""
+"""A fifth of all requests. Few of them ask for less, as that halves the calls in flight: trials are busy."""
 
 PERSISTENT = {
     "CF_WORKERS_AGENTS__MAX_RETRIES": "200",
@@ -46,12 +46,23 @@ PERSISTENT = {
 """No step fails for good, however bad the weather; waits are short so that a trial is."""
 
 
+QUICK_TO_HEAL = {
+    "CF_WORKERS_WORKER__HEARTBEAT_SECONDS": "0.5",
+    "CF_WORKERS_WORKER__LEASE_SECONDS": "2",
+    "CF_WORKERS_WORKER__VISIBILITY_TIMEOUT_SECONDS": "10",
+    "CF_WORKERS_RUNS__PATIENCE_SECONDS": "1",
+    "CF_WORKERS_RUNS__RECONCILE_SECONDS": "1",
+}
+"""For trials that must be over soon; as shipped it takes about four times as long to notice a death."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a trial consists of.
 
     Args:
         at_once: runs that have begun and not ended; more are started as these end.
+        storm_seconds: the storm blows at least so long, and until the last run has begun.
         cached: with the response cache, and tasks that runs share.
         call_seconds: how long a call takes.
         call_timeout_seconds: when a call that hangs is given up.
@@ -62,10 +73,11 @@ class Plan:
     seed: int
     runs: int
     at_once: int = 30
+    storm_seconds: float = 0.0
     workers: int = 3
     weather: Weather = field(default_factory=Weather)
     cached: bool = False
-    call_seconds: float = 0.6
+    call_seconds: float = 0.5
     call_timeout_seconds: float = 4.0
     calm_seconds: float = 90.0
     settings: dict[str, str] = field(default_factory=dict)
@@ -147,9 +159,10 @@ class Trial:
     def _through(self, storm: Storm, client: Client) -> None:
         """Keep so many runs going until the last one has begun."""
         number, looked_at, told = 0, 0.0, 0
-        while number < self.plan.runs:
+        blows_until = time.monotonic() + self.plan.storm_seconds
+        while number < self.plan.runs or time.monotonic() < blows_until:
             storm.blow()
-            if len(self._ids) - len(self._ended) < self.plan.at_once:
+            if number < self.plan.runs and len(self._ids) - len(self._ended) < self.plan.at_once:
                 number += self._start(client, number)
             elif time.monotonic() - looked_at > 0.5:
                 self._look(client)
@@ -189,7 +202,3 @@ class Trial:
     def _is_quiet(stack: Stack) -> bool:
         with stack.redis() as connection:
             return stack.messages_left() == 0 and not any(connection.zcard(f"cfw:{name}") for name in DRAINS)
-
-
-def with_seed(plan: Plan, seed: int) -> Plan:
-    return replace(plan, seed=seed)

@@ -482,3 +482,24 @@ def test_an_outage_does_not_make_a_run_s_result_a_failure(worker, monkeypatch):
     Outage(worker, monkeypatch, "finish", times=2, obeyed=True)
 
     assert finish(worker, header)["status"] == "succeeded"
+
+
+# -- steps that kill their workers
+
+
+def test_a_step_that_is_given_up_leaves_a_dead_letter(worker):
+    header = worker.record(plan("a", step("b", "a")))
+    worker.heartbeat._steady_since = float("-inf")  # the server has been up for long
+    for n in range(3):
+        claim = worker.engine.claim(header, "a", f"dead{n}", may_take_over=True)
+        worker.engine.client.zadd(worker.engine.keys.claims, {claim.member: 1})
+
+    with pytest.raises(LostError) as caught:
+        execute(worker, header, "a")
+
+    (letter,) = worker.runtime.dead_letters.newest()
+    assert (letter.run, letter.step, letter.agent, letter.attempt) == ("r1", "a", "a", 1)
+    assert (letter.deaths, letter.workers) == (3, ("dead0", "dead1", "dead2"))
+    assert letter.error == caught.value.message
+    assert status(worker, header, "a") == "failed"
+    assert worker.model.asked == []
