@@ -15,6 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from cf_workers.workflows.record import RunStore
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
+_PUBLISHERS = 6
 _WOKEN = 0.0
 """The score of a parked step that need not wait any longer; see `scripts/unpark.lua`."""
 
@@ -166,16 +168,20 @@ class Reconciler:
         until = moment + self.policy.ahead_seconds
         due = [m for m in self._range(self._keys.parked, until)[: len(woken) + budget] if m not in {*woken}]
         members = woken + due
+        if not members:
+            return
         attempts = self._attempts([member.split("\t")[0] for member in members])
-        scores: dict[str, float] = {}
-        gone = []
-        for member, attempt in zip(members, attempts, strict=True):
+
+        def published(member: str, attempt: str | None) -> bool:
             run, step = member.split("\t")
             self._sent.pop((run, step), None)
-            if attempt is not None and self._send(run, int(attempt), step, moment):
-                scores[member] = moment + self.policy.resend_seconds
-            else:
-                gone.append(member)
+            return attempt is not None and self._send(run, int(attempt), step, moment)
+
+        # in parallel: publishing is waiting, and who was woken waits for all that are published before
+        with ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="release") as pool:
+            sent = dict(zip(members, pool.map(published, members, attempts), strict=True))
+        scores = {member: moment + self.policy.resend_seconds for member in members if sent[member]}
+        gone = [member for member in members if not sent[member]]
         if scores:
             self._client.zadd(self._keys.parked, scores, xx=True)
         if gone:
@@ -186,7 +192,7 @@ class Reconciler:
         with self._client.pipeline(transaction=False) as pipe:
             for run in runs:
                 pipe.hget(self._keys.run(run).run, "attempt")
-            return list(pipe.execute()) if runs else []
+            return list(pipe.execute())
 
     def _release_budget(self) -> int:
         """How many parked steps may be published, for the time since the last look."""
