@@ -159,7 +159,8 @@ def start(client: Client, number: int, lane: str = "interactive", text: str = ""
     """Start so many runs of one step."""
     options = WorkflowOptions(lane=lane)  # type: ignore[arg-type]
     return [
-        client.start_workflow(WORKFLOW, f"Look into {uuid4().hex} {text}", options=options).id for _ in range(number)
+        client.start_workflow(WORKFLOW, f"Look into {uuid4().hex} {text}", options=options).id
+        for _ in range(number)
     ]
 
 
@@ -303,7 +304,11 @@ def outage_findings(size: Size, settings: Mapping[str, str] | None = None) -> Re
     ]
     rows = [(reason, str(number)) for reason, number in retried.most_common(8)]
     return findings, [
-        Table("Requests in each second after the API was back", ("requests",), [(" ".join(map(str, found.per_second_after)),)]),
+        Table(
+            "Requests in each second after the API was back",
+            ("requests",),
+            [(" ".join(map(str, found.per_second_after)),)],
+        ),
         Table("task-retried events, by reason", ("reason", "events"), rows),
         Table(
             "Attempts of a step",
@@ -336,7 +341,10 @@ def overload(
 ) -> Overload:
     """Two tenants with weights 1 and 2 each ask for as much as there is."""
     weights = {"red": 1.0, "blue": 2.0}
-    settings = {"CF_WORKERS_LIMITS__WEIGHTS": json.dumps(weights), "CF_WORKERS_LIMITS__BURST_SECONDS": str(burst)}
+    settings = {
+        "CF_WORKERS_LIMITS__WEIGHTS": json.dumps(weights),
+        "CF_WORKERS_LIMITS__BURST_SECONDS": str(burst),
+    }
     if not learnt:
         settings["CF_WORKERS_LIMITS__REQUESTS_PER_MINUTE"] = str(rpm)
         settings["CF_WORKERS_LIMITS__INPUT_TOKENS_PER_MINUTE"] = str(itpm)
@@ -481,7 +489,9 @@ def parked(steps: int, cooldown: float) -> Parked:
         empty = here.redis.info("memory")["used_memory"]
         runs = start(client, steps)
         all_steps = [*openers, *runs]
-        here.until(lambda: here.redis.zcard("cfw:parked") == len(all_steps), "all to be parked", cooldown, 0.2)
+        here.until(
+            lambda: here.redis.zcard("cfw:parked") == len(all_steps), "all to be parked", cooldown, 0.2
+        )
         here.until(lambda: here.redis.hlen("unacked") == 0, "the last to be acknowledged", 5)
         full = here.redis.info("memory")["used_memory"]
         guard = Keys().guard(here.scope.credential, here.scope.model_class)
