@@ -37,8 +37,8 @@ def gone_through(tmp_path, plan):
 def test_every_run_gets_through_a_short_storm(tmp_path, cached):
     plan = Plan(
         SEED,
-        runs=10,
-        at_once=5,
+        runs=8,
+        at_once=4,
         storm_seconds=9,
         weather=SHORT,
         cached=cached,

@@ -49,7 +49,7 @@ PERSISTENT = {
 QUICK_TO_HEAL = {
     "CF_WORKERS_WORKER__HEARTBEAT_SECONDS": "0.5",
     "CF_WORKERS_WORKER__LEASE_SECONDS": "2",
-    "CF_WORKERS_WORKER__VISIBILITY_TIMEOUT_SECONDS": "10",
+    "CF_WORKERS_WORKER__VISIBILITY_TIMEOUT_SECONDS": "5",
     "CF_WORKERS_RUNS__PATIENCE_SECONDS": "1",
     "CF_WORKERS_RUNS__RECONCILE_SECONDS": "1",
 }
@@ -62,7 +62,7 @@ class Plan:
 
     Args:
         at_once: runs that have begun and not ended; more are started as these end.
-        storm_seconds: the storm blows at least so long, and until the last run has begun.
+        storm_seconds: how long the storm blows; until the last run has begun, if not given.
         cached: with the response cache, and tasks that runs share.
         call_seconds: how long a call takes.
         call_timeout_seconds: when a call that hangs is given up.
@@ -73,7 +73,7 @@ class Plan:
     seed: int
     runs: int
     at_once: int = 30
-    storm_seconds: float = 0.0
+    storm_seconds: float | None = None
     workers: int = 3
     weather: Weather = field(default_factory=Weather)
     cached: bool = False
@@ -135,9 +135,7 @@ class Trial:
             for child in fleet.workers:
                 child.wait_for(" ready.", timeout=60)
             began = time.monotonic()
-            self._through(storm, client)
-            storm.calm_down()
-            calmed = time.monotonic()
+            calmed = self._through(storm, client)
             self._until_all_ended(storm, client, stack)
             ended = time.monotonic()
             runs = [self._ids[number] for number in sorted(self._ids)]
@@ -156,12 +154,17 @@ class Trial:
     def _targets(self) -> list[tuple[str, list[str]]]:
         return [(run, list(GRAPH)) for run in self._ids.values()][-2 * self.plan.at_once :]
 
-    def _through(self, storm: Storm, client: Client) -> None:
-        """Keep so many runs going until the last one has begun."""
+    def _through(self, storm: Storm, client: Client) -> float:
+        """Keep so many runs going until the last one has begun; the moment at which the storm was over."""
         number, looked_at, told = 0, 0.0, 0
-        blows_until = time.monotonic() + self.plan.storm_seconds
-        while number < self.plan.runs or time.monotonic() < blows_until:
-            storm.blow()
+        blows_until = time.monotonic() + (self.plan.storm_seconds or float("inf"))
+        calmed: float | None = None
+        while number < self.plan.runs or (self.plan.storm_seconds and calmed is None):
+            if time.monotonic() < blows_until:
+                storm.blow()
+            elif calmed is None:
+                storm.calm_down()
+                calmed = time.monotonic()
             if number < self.plan.runs and len(self._ids) - len(self._ended) < self.plan.at_once:
                 number += self._start(client, number)
             elif time.monotonic() - looked_at > 0.5:
@@ -171,6 +174,9 @@ class Trial:
                     told = len(self._ended)
                     self._tell(f"{told} runs have ended; so far {dict(storm.happened)}")
             time.sleep(0.02)
+        if calmed is None:
+            storm.calm_down()
+        return calmed or time.monotonic()
 
     def _start(self, client: Client, number: int) -> bool:
         """A start that fails is repeated under the same key, as a careful producer does."""
