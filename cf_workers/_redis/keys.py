@@ -32,6 +32,7 @@ one slot.
     parked                    zset    permanent, drains     run, step -> when it may be tried
     workers                   zset    permanent, trimmed    worker id -> last heartbeat
     guards                    zset    permanent, trimmed    credential, model class -> last used
+    guards:changes            stream  permanent, trimmed    when which breaker opened, closed, and why
     counters                  hash    permanent             totals, e.g. calls that were lost
 
 The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
@@ -62,6 +63,7 @@ PERMANENT = (
     "parked",
     "workers",
     "guards",
+    "guards:changes",
     "counters",
     "cache:{*}:counters",
     "cache:secret",
@@ -184,6 +186,10 @@ class Keys:
     @property
     def guards(self) -> str:
         return f"{self.namespace}:guards"
+
+    @property
+    def guard_changes(self) -> str:
+        return f"{self.namespace}:guards:changes"
 
     @property
     def counters(self) -> str:

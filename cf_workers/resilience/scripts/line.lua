@@ -56,26 +56,17 @@ end
 
 local function start_of(tenant) return math.max(Line.time, Line.is['v:' .. tenant] or 0) end
 
--- Whether a tenant that waits has had less than its share, by more than the slack.
+-- Whether a tenant that waits has had less than its share, by more than the slack. Interactive work may be
+-- further ahead of those who have only batch work to wait with.
 function Line.is_ahead(seconds)
-    local calls = Line.lane == 'interactive' and policy.line.interactive_slack or policy.line.slack
-    local limit = start_of(Line.tenant) - calls * seconds / Line.weight
+    local interactive = Line.lane == 'interactive'
+    local rivals = interactive and waiting('interactive') or {}
+    local start, call = start_of(Line.tenant), seconds / Line.weight
     for tenant in pairs(waiting()) do
-        if tenant ~= Line.tenant and start_of(tenant) < limit then return true end
+        local slack = interactive and not rivals[tenant] and policy.line.interactive_slack or policy.line.slack
+        if tenant ~= Line.tenant and start_of(tenant) < start - slack * call then return true end
     end
     return false
-end
-
--- The least virtual time of those who wait or have asked lately. A tenant with few calls at a time is between
--- two of them for a moment, and does not lose what it is behind by that; who was idle for longer does.
-local function least_start()
-    local least = start_of(Line.tenant)
-    for tenant in pairs(waiting()) do least = math.min(least, start_of(tenant)) end
-    for field, asked in pairs(Line.is) do
-        local tenant = string.match(field, '^t:(.*)$')
-        if tenant and asked > now - policy.line.grace then least = math.min(least, start_of(tenant)) end
-    end
-    return least
 end
 
 function Line.admit(seconds)
