@@ -69,6 +69,18 @@ function Line.is_ahead(seconds)
     return false
 end
 
+-- The least virtual time of those who wait or have asked lately. A tenant with few calls at a time is between
+-- two of them for a moment, and does not lose what it is behind by that; who was idle for longer does.
+local function least_start()
+    local least = start_of(Line.tenant)
+    for tenant in pairs(waiting()) do least = math.min(least, start_of(tenant)) end
+    for field, asked in pairs(Line.is) do
+        local tenant = string.match(field, '^t:(.*)$')
+        if tenant and asked > now - policy.line.grace then least = math.min(least, start_of(tenant)) end
+    end
+    return least
+end
+
 function Line.admit(seconds)
     if Line.turns then leave(Line.member) end
     local start, floor = start_of(Line.tenant), least_start()
