@@ -397,8 +397,8 @@ def _submit_steadily(clients: Mapping[str, Client], rate: float, seconds: float)
     runs: dict[str, list[str]] = {name: [] for name in clients}
     began, sent = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
-        for name, client in clients.items():
-            if sent < passed * rate:
+        if sent < passed * rate:
+            for name, client in clients.items():
                 runs[name] += start(client, 1, text="Think of it. " * 300)
                 sent += 1
         time.sleep(0.002)
