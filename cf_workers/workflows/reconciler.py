@@ -177,14 +177,13 @@ class Reconciler:
             self._sent.pop((run, step), None)
             return attempt is not None and self._send(run, int(attempt), step, moment)
 
+        # before they are sent: a step may park again and be woken again before all of them are
+        again = moment + self.policy.resend_seconds
+        self._client.zadd(self._keys.parked, dict.fromkeys(members, again), xx=True)
         # in parallel: publishing is waiting, and who was woken waits for all that are published before
         with ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="release") as pool:
             sent = dict(zip(members, pool.map(published, members, attempts), strict=True))
-        scores = {member: moment + self.policy.resend_seconds for member in members if sent[member]}
-        gone = [member for member in members if not sent[member]]
-        if scores:
-            self._client.zadd(self._keys.parked, scores, xx=True)
-        if gone:
+        if gone := [member for member in members if not sent[member]]:
             self._client.zrem(self._keys.parked, *gone)
 
     def _attempts(self, runs: Sequence[str]) -> list[str | None]:
