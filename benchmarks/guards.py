@@ -30,7 +30,7 @@ from support import AGENT, Child, Report, Stack, progress, rendered
 from cf_workers._redis import Keys, connect
 from cf_workers.client import Client
 from cf_workers.planning import WorkflowOptions
-from cf_workers.resilience import Ask, Guard, GuardPolicy, Refused, Scope, credential_digest
+from cf_workers.resilience import Ask, Guard, Refused, Scope, credential_digest
 from cf_workers.settings import load_settings
 from cf_workers.simulator.journal import RequestRecord
 from cf_workers.tasks.guarded import model_class
@@ -159,7 +159,8 @@ def start(client: Client, number: int, lane: str = "interactive", text: str = ""
     """Start so many runs of one step."""
     options = WorkflowOptions(lane=lane)  # type: ignore[arg-type]
     return [
-        client.start_workflow(WORKFLOW, f"Look into {uuid4().hex} {text}", options=options).id for _ in range(number)
+        client.start_workflow(WORKFLOW, f"Look into {uuid4().hex} {text}", options=options).id
+        for _ in range(number)
     ]
 
 
@@ -303,7 +304,11 @@ def outage_findings(size: Size, settings: Mapping[str, str] | None = None) -> Re
     ]
     rows = [(reason, str(number)) for reason, number in retried.most_common(8)]
     return findings, [
-        Table("Requests in each second after the API was back", ("requests",), [(" ".join(map(str, found.per_second_after)),)]),
+        Table(
+            "Requests in each second after the API was back",
+            ("requests",),
+            [(" ".join(map(str, found.per_second_after)),)],
+        ),
         Table("task-retried events, by reason", ("reason", "events"), rows),
         Table(
             "Attempts of a step",
@@ -336,7 +341,10 @@ def overload(
 ) -> Overload:
     """Two tenants with weights 1 and 2 each ask for as much as there is."""
     weights = {"red": 1.0, "blue": 2.0}
-    settings = {"CF_WORKERS_LIMITS__WEIGHTS": json.dumps(weights), "CF_WORKERS_LIMITS__BURST_SECONDS": str(burst)}
+    settings = {
+        "CF_WORKERS_LIMITS__WEIGHTS": json.dumps(weights),
+        "CF_WORKERS_LIMITS__BURST_SECONDS": str(burst),
+    }
     if not learnt:
         settings["CF_WORKERS_LIMITS__REQUESTS_PER_MINUTE"] = str(rpm)
         settings["CF_WORKERS_LIMITS__INPUT_TOKENS_PER_MINUTE"] = str(itpm)
@@ -389,8 +397,8 @@ def _submit_steadily(clients: Mapping[str, Client], rate: float, seconds: float)
     runs: dict[str, list[str]] = {name: [] for name in clients}
     began, sent = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
-        for name, client in clients.items():
-            if sent < passed * rate:
+        if sent < passed * rate:
+            for name, client in clients.items():
                 runs[name] += start(client, 1, text="Think of it. " * 300)
                 sent += 1
         time.sleep(0.002)
@@ -481,7 +489,9 @@ def parked(steps: int, cooldown: float) -> Parked:
         empty = here.redis.info("memory")["used_memory"]
         runs = start(client, steps)
         all_steps = [*openers, *runs]
-        here.until(lambda: here.redis.zcard("cfw:parked") == len(all_steps), "all to be parked", cooldown, 0.2)
+        here.until(
+            lambda: here.redis.zcard("cfw:parked") == len(all_steps), "all to be parked", cooldown, 0.2
+        )
         here.until(lambda: here.redis.hlen("unacked") == 0, "the last to be acknowledged", 5)
         full = here.redis.info("memory")["used_memory"]
         guard = Keys().guard(here.scope.credential, here.scope.model_class)

@@ -19,20 +19,19 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, connect, connect_bounded, load_scripts
+from cf_workers._redis import Keys, connect, load_scripts
 from cf_workers.agents.definition import AgentDefinition, Usage
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
+from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
-from cf_workers.cache import Cache, GivenSecret, signing_secret
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
 from cf_workers.reliability import attach
 from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
-from cf_workers.settings import Settings
 from cf_workers.tasks import runtime
 from cf_workers.tasks.answering import Direct
 from cf_workers.tasks.app import app
@@ -46,7 +45,6 @@ from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
-from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.reconciler import Reconciler
 from cf_workers.workflows.record import RunStore
 
@@ -76,7 +74,8 @@ def build_runtime() -> runtime.Runtime:
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
     guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
-    answering = Cached(guarded, _cache(context), namespace=_answers_of(settings), wake=store.unpark)
+    cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
+    answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -98,7 +97,7 @@ def build_runtime() -> runtime.Runtime:
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
         answering=answering,
-        is_cacheable=lambda step: _is_cacheable(context, step),
+        is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
     )
@@ -117,37 +116,10 @@ def _guard(context: Context) -> Guard:
     return Guard(bounded, Keys(), settings.guard_policy)
 
 
-def _cache(context: Context) -> Cache:
-    settings = context.settings
-    bounded = connect_bounded(
-        settings.cache_url or context.redis_url,
-        timeout_seconds=settings.cache.timeout_seconds,
-        max_connections=settings.worker.concurrency + 20,
-    )
-    keys = Keys(settings.namespace)
-    secret = signing_secret(os.environ, bounded, keys) if settings.cache.enabled else GivenSecret(b"off")
-    return Cache(bounded, keys, secret, policy=settings.cache_policy)
-
-
-def _answers_of(settings: Settings) -> str:
-    """Whose answers are shared: a stand-in's must never be given for the provider's."""
-    return f"{settings.namespace} {os.environ.get('ANTHROPIC_BASE_URL', '')}"
-
-
 def _credential() -> str:
     """A name for the credential that the SDK will use, as far as the environment says."""
     found = os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")
     return credential_digest(found) if found else "default"
-
-
-def _is_cacheable(context: Context, step: PlannedStep) -> bool:
-    """The project where the worker runs may say no to all, as it is now; then the step's own word counts."""
-    if context.project_path is None:
-        return step.cacheable is not False
-    section = context.project.cache
-    if not section.enabled or step.cacheable is not None:
-        return section.enabled and bool(step.cacheable)
-    return step.agent not in section.exclude_agents
 
 
 _queues: list[str] = []

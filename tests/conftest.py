@@ -38,9 +38,7 @@ def pytest_configure() -> None:
     """No test sees a key, a server or a setting of the developer's own, or keeps state among theirs."""
     forget_private_settings()
     state = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
-    atexit.register(
-        shutil.rmtree, state, ignore_errors=True
-    )  # after all that ends at exit
+    atexit.register(shutil.rmtree, state, ignore_errors=True)  # after all that ends at exit
 
 
 @pytest.fixture(scope="session")

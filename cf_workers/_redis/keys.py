@@ -32,6 +32,7 @@ one slot.
     parked                    zset    permanent, drains     run, step -> when it may be tried
     workers                   zset    permanent, trimmed    worker id -> last heartbeat
     guards                    zset    permanent, trimmed    credential, model class -> last used
+    guards:changes            stream  permanent, trimmed    when which breaker opened, closed, and why
     counters                  hash    permanent             totals, e.g. calls that were lost
     dead-letters              zset    permanent, trimmed    run, step -> when it was given up
     dead-letter:ID            string  as a run that ended   what is known of a step that was given up
@@ -64,6 +65,7 @@ PERMANENT = (
     "parked",
     "workers",
     "guards",
+    "guards:changes",
     "counters",
     "dead-letters",
     "cache:{*}:counters",
@@ -187,6 +189,10 @@ class Keys:
     @property
     def guards(self) -> str:
         return f"{self.namespace}:guards"
+
+    @property
+    def guard_changes(self) -> str:
+        return f"{self.namespace}:guards:changes"
 
     @property
     def counters(self) -> str:

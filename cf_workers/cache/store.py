@@ -87,17 +87,19 @@ class Store:
         self._ttl_ms = _ms(self.policy.ttl_seconds)
         self._stale_ms = _ms(self.policy.stale_seconds)
 
-    def get(self, key: str, allow_stale: bool = False) -> Hit | None:
+    def get(self, key: str, allow_stale: bool = False, count_miss: bool = True) -> Hit | None:
         """The answer under a fingerprint; one round trip for a hit, and it counts as used.
 
         Args:
             allow_stale: give one past its time to live as well. This is for a second look after a miss: what
                 it does not find is not counted again.
+            count_miss: false for who will look again, or count the miss when the call has been made.
         """
         secret = self._secret.get()
         now = "" if self._clock is None else _ms(self._clock.now())
         stale_ms = self._stale_ms if allow_stale else ""
-        found = self._read[self._shard(key)](key, self._ttl_ms, stale_ms, now)
+        counts = 1 if count_miss and not allow_stale else ""
+        found = self._read[self._shard(key)](key, self._ttl_ms, stale_ms, now, counts)
         if len(found) == 1:
             return None
         now, entry = found[0], found[1]
@@ -107,10 +109,14 @@ class Store:
             return None
         opened = self._open(key, entry, secret)
         if opened is None:
-            self._drop(key, entry, "integrity_failures", given=verdict or b"fresh")
+            self._drop(key, entry, "integrity_failures", given=verdict or (b"fresh" if counts else b"unseen"))
             return None
         age = (now - opened.created_ms) / 1000
         return Hit(opened.document, max(0.0, age), verdict == b"stale", opened.cost_nanos)
+
+    def count_miss(self, key: str) -> None:
+        """Count a call that was made because its answer was not there."""
+        self._client.hincrby(self._shards[self._shard(key)].counters, "misses", 1)
 
     def put(
         self, key: str, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None, failures: int = 0

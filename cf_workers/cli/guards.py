@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from cf_workers.cli.output import columns, counted, notice, print_document, seco
 from cf_workers.cli.session import Noun, session
 
 if TYPE_CHECKING:
-    from cf_workers.resilience import ScopeStatus
+    from cf_workers.resilience import ScopeStatus, Transition
 
 _COLOURS = {"closed": "green", "open": "red", "half_open": "yellow"}
 _NOTHING = "no call was made within a day"
@@ -25,10 +26,14 @@ def breaker() -> None:
 
 @breaker.command("status")
 def breaker_status() -> None:
-    """Show the state of every breaker."""
-    found = _guards()
+    """Show the state of every breaker, and what has changed lately."""
+    from cf_workers.client import Client
+
+    with Client(config=session().config, announce=notice) as client:
+        found, changes = client.operations.guards(), client.operations.breaker_changes()
     if session().json:
-        print_document({"breakers": [{"scope": str(one.scope), **_breaker(one)} for one in found]})
+        breakers = [{"scope": str(one.scope), **_breaker(one)} for one in found]
+        print_document({"breakers": breakers, "changes": [_change(change) for change in changes]})
         return
     if not found:
         notice(_NOTHING)
@@ -49,6 +54,9 @@ def breaker_status() -> None:
             for one in found
         ),
     )
+    for change in changes:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(change.at))
+        click.echo(f"{moment}  {change}")
 
 
 @breaker.command("reset")
@@ -127,6 +135,10 @@ def _why(reasons: Mapping[str, int]) -> str:
 def _split(what: str, numbers: Mapping[str, int]) -> str:
     told = ", ".join(f"{number} {name}" for name, number in sorted(numbers.items()))
     return f"; by {what}: {told}" if told and what else f": {told}" if told else ""
+
+
+def _change(change: Transition) -> dict[str, object]:
+    return {**asdict(change), "scope": str(change.scope)}
 
 
 def _breaker(one: ScopeStatus) -> dict[str, object]:

@@ -46,6 +46,15 @@ class Operations:
         with self._reaching():
             return [self._guard.status(scope) for scope in self._guard.scopes()]
 
+    def breaker_changes(self) -> list[Transition]:
+        """The latest changes of all breakers, the newest first.
+
+        Raises:
+            ServerUnreachableError: the server does not answer.
+        """
+        with self._reaching():
+            return self._guard.changes()
+
     def reset_breakers(self, named: str | None = None) -> tuple[list[Scope], list[Transition]]:
         """Close breakers: those that were meant, and what has changed.
 

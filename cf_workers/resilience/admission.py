@@ -13,14 +13,14 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import redis
 
 from cf_workers._redis import GuardKeys, Keys, RedisClient, Script
-from cf_workers.resilience.breaker import Transition, transitions
+from cf_workers.resilience.breaker import Transition, noted, transitions
 from cf_workers.resilience.ending import Ending
 from cf_workers.resilience.gate import spend_stops_until
 from cf_workers.resilience.limits import read_headers
@@ -28,6 +28,7 @@ from cf_workers.resilience.permit import Admitted, Ask, Permit, Refused, Settled
 from cf_workers.resilience.policy import GuardPolicy
 from cf_workers.resilience.scope import Scope
 from cf_workers.resilience.status import ScopeStatus, status_of
+from cf_workers.wire import canonical_json
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ _ADMIT, _SETTLE, _RENEW = Script(_ROOM, "admit"), Script(_ROOM, "settle"), Scrip
 _DESCRIBE, _RESET = Script(_ROOM, "describe"), Script(_ROOM, "reset")
 
 _REMEMBER_EVERY_SECONDS = 60.0
+_CHANGES_KEPT = 1000
 
 
 class Guard:
@@ -86,7 +88,7 @@ class Guard:
             return Admitted(replace(permit, blind=True))
         self._remember(ask.scope, told["now"])
         if told["admitted"]:
-            changes = transitions(ask.scope, told.get("changes"))
+            changes = self._noted(ask.scope, told)
             return Admitted(replace(permit, probe=bool(told["probe"])), changes)
         return Refused(ask.scope, told["reason"], max(0.0, told["retry_in"]), told.get("until_"))
 
@@ -111,7 +113,7 @@ class Guard:
             return Settled(known=False)
         return Settled(
             bool(told["known"]),
-            transitions(scope, told.get("changes")),
+            self._noted(scope, told),
             told.get("gate_until"),
             told.get("stopped_until"),
         )
@@ -155,7 +157,27 @@ class Guard:
             redis.RedisError: Redis does not answer.
         """
         told = json.loads(self._run(_RESET, scope, {"everything": everything}))
-        return transitions(scope, told.get("changes"))
+        return self._noted(scope, told)
+
+    def changes(self, limit: int = 20) -> list[Transition]:
+        """The latest changes of all breakers, the newest first.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        found = self._client.xrevrange(self._keys.guard_changes, count=limit)
+        return [noted(json.loads(_text(_field(fields, "change")))) for _, fields in found]
+
+    def _noted(self, scope: Scope, told: Mapping[str, Any]) -> tuple[Transition, ...]:
+        """The changes that a script reported, kept for those who ask later."""
+        changes = transitions(scope, told.get("changes"))
+        try:
+            for change in changes:
+                fields = {"change": canonical_json({**asdict(change), "scope": str(scope)})}
+                self._client.xadd(self._keys.guard_changes, fields, maxlen=_CHANGES_KEPT, approximate=True)
+        except redis.RedisError as error:
+            self._failed(error)
+        return changes
 
     def _admission(self, ask: Ask, permit: Permit) -> dict[str, Any]:
         return {
@@ -230,6 +252,12 @@ class Guard:
 
 def _named(keys: GuardKeys, names: Iterable[str]) -> dict[str, str]:
     return {name: getattr(keys, name) for name in names}
+
+
+def _field(fields: Mapping[Any, Any], name: str) -> str | bytes:
+    """A field of a stream's entry, whether the client decodes or not."""
+    found: str | bytes = fields[name] if name in fields else fields[name.encode()]
+    return found
 
 
 def _text(value: str | bytes) -> str:

@@ -104,3 +104,8 @@ def _transition(scope: Scope, told: Mapping[str, Any]) -> Transition:
     return Transition(
         scope, told["before"], told["after"], told["reason"], float(told["at"]), told.get("until_")
     )
+
+
+def noted(document: Mapping[str, Any]) -> Transition:
+    """A change as it was kept."""
+    return Transition(**{**document, "scope": Scope.parse(document["scope"])})

@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Retry
 from kombu.exceptions import OperationalError
 
 from cf_workers.agents.cancel import CancelToken
+from cf_workers.answers import succeeded
 from cf_workers.errors import CancelledError, CfWorkersError, LostError, TransientError
 from cf_workers.reliability import Reason, Token, surrender, token_for
 from cf_workers.tasks import asking
@@ -118,7 +119,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
         return _failed(attempt, error)
     except CfWorkersError as error:
         return asking.failed(error, step, attempts=attempt.number), error
-    return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
+    return succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
 
 
 def _not_asked(attempt: _Attempt) -> tuple[Outcome, CfWorkersError | None]:

@@ -24,7 +24,7 @@ _START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK = (
     Script(__package__, name)
     for name in ("start", "claim", "commit", "defer", "finish", "stop", "reopen", "unpark")
 )
-_HEADERS_CACHED = 256
+_HEADERS_CACHED, _PLANS_CACHED = 512, 128
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ class RunStore:
         self._definitions = definitions
         self.policy = policy or RecordPolicy()
         self._headers = KeyedCache(self._read_header, size=_HEADERS_CACHED)
+        self._plans = KeyedCache(self._read_plan, size=_PLANS_CACHED)
 
     def start(self, new: NewRun) -> str:
         """Create the record.
@@ -440,6 +441,9 @@ class RunStore:
             raise InputError(f"run {run!r} {state}", {"run": run})
         return int(attempt)
 
+    def _read_plan(self, digest: str) -> Plan:
+        return Plan.model_validate_json(self._definitions.get(digest))
+
     def _read_header(self, key: tuple[str, int]) -> RunHeader:
         run, attempt = key
         names = ("attempt", "plan", "task", "has_task", "inputs", "options", "kept", "message")
@@ -449,7 +453,7 @@ class RunStore:
         return RunHeader(
             run=run,
             attempt=attempt,
-            plan=Plan.model_validate_json(self._definitions.get(found["plan"])),
+            plan=self._plans.get(found["plan"]),
             task=found["task"] if found["has_task"] == "1" else None,
             inputs=json.loads(found["inputs"]),
             kept=frozenset(json.loads(found["kept"])),

@@ -167,3 +167,11 @@ def test_celery_finds_its_configuration_by_name(monkeypatch):
 def test_the_module_has_nothing_else_under_a_made_up_name():
     with pytest.raises(AttributeError, match="nothing_of_that_name"):
         _ = application.nothing_of_that_name
+
+
+def test_namespaces_that_share_a_server_do_not_share_messages(monkeypatch):
+    alone = open_context().celery["broker_transport_options"]
+    monkeypatch.setenv("CF_WORKERS_NAMESPACE", "blue")
+
+    assert "global_keyprefix" not in alone
+    assert open_context().celery["broker_transport_options"]["global_keyprefix"] == "blue:"

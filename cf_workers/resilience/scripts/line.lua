@@ -56,12 +56,15 @@ end
 
 local function start_of(tenant) return math.max(Line.time, Line.is['v:' .. tenant] or 0) end
 
--- Whether a tenant that waits has had less than its share, by more than the slack.
+-- Whether a tenant that waits has had less than its share, by more than the slack. Interactive work may be
+-- further ahead of those who have only batch work to wait with.
 function Line.is_ahead(seconds)
-    local calls = Line.lane == 'interactive' and policy.line.interactive_slack or policy.line.slack
-    local limit = start_of(Line.tenant) - calls * seconds / Line.weight
+    local interactive = Line.lane == 'interactive'
+    local rivals = interactive and waiting('interactive') or {}
+    local start, call = start_of(Line.tenant), seconds / Line.weight
     for tenant in pairs(waiting()) do
-        if tenant ~= Line.tenant and start_of(tenant) < limit then return true end
+        local slack = interactive and not rivals[tenant] and policy.line.interactive_slack or policy.line.slack
+        if tenant ~= Line.tenant and start_of(tenant) < start - slack * call then return true end
     end
     return false
 end

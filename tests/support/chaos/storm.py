@@ -1,4 +1,4 @@
-"""What happens to a fleet, and when? The same for the same seed, as far as processes can be told when."""
+"""What happens to a fleet, and when? The same for the same seed, as far as one can tell processes to die."""
 
 from __future__ import annotations
 

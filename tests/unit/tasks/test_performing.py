@@ -12,12 +12,14 @@ from cf_workers.errors import (
     CancelledError,
     LostError,
     OverloadedError,
+    ProviderDownError,
     RunCancelledError,
     RunFailedError,
     StreamCutError,
 )
 from cf_workers.reliability import Reason, token_for
 from cf_workers.tasks import execute_step, finish_run
+from cf_workers.tasks.answering import NotNow
 from cf_workers.tasks.performing import perform
 from cf_workers.workflows.record import Outcome
 from tests.support.engine import FAILED, SUCCEEDED, diamond, plan, step
@@ -503,3 +505,74 @@ def test_a_step_that_is_given_up_leaves_a_dead_letter(worker):
     assert letter.error == caught.value.message
     assert status(worker, header, "a") == "failed"
     assert worker.model.asked == []
+
+
+class Refusing:
+    """Refuses as it was told, and answers when there is nothing left to refuse with."""
+
+    def __init__(self, inner, *refusals):
+        self.inner, self.refusals = inner, list(refusals)
+
+    def ask(self, call, caller, token):
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return self.inner.ask(call, caller, token)
+
+
+def refuse(worker, *refusals):
+    """From now on, what asks is refused so often."""
+    answering = Refusing(worker.runtime.answering, *refusals)
+    worker.runtime.__dict__["answering"] = answering
+
+
+def test_a_refused_step_is_parked_without_a_message_and_events_say_why(worker):
+    header = worker.record(plan("a"))
+    refuse(worker, NotNow("the circuit breaker is open", 20))
+
+    with pytest.raises(Retry) as caught:
+        execute(worker, header, "a")
+
+    assert "the circuit breaker is open" in repr(caught.value.exc)
+    assert worker.published() == []
+    assert (status(worker, header, "a"), worker.engine.state("r1", "a")["a"]) == ("parked", 0)
+
+
+def test_a_probe_that_failed_is_parked_and_costs_the_step_no_attempt(worker):
+    header = worker.record(plan(step("a", max_retries=0)))
+    probe = StreamCutError("cut", {"usage": {"input_tokens": 100, "output_tokens": 0}})
+    refuse(worker, NotNow("the circuit breaker is open", 0, probe=probe))
+
+    with pytest.raises(Retry, match="open"):
+        execute(worker, header, "a")
+    execute(worker, header, "a")
+
+    document = worker.engine.history.document("r1")
+    assert document["results"]["a"]["status"] == "succeeded"
+    assert document["results"]["a"]["attempts"] == 1
+    assert document["input_tokens"] == 210
+    assert document["lost_calls"] == 1
+
+
+def test_a_step_that_only_ever_probes_pays_with_attempts_in_the_end(worker):
+    """It may fail for reasons of its own, and would keep the breaker open for ever."""
+    header = worker.record(plan(step("a", max_retries=0)))
+    refuse(worker, *[NotNow("open", 0, probe=OverloadedError("overloaded")) for _ in range(11)])
+
+    for _ in range(10):
+        with pytest.raises(Retry):
+            execute(worker, header, "a")
+    with pytest.raises(OverloadedError):
+        execute(worker, header, "a")
+
+    assert status(worker, header, "a") == "failed"
+
+
+def test_a_caller_in_a_hurry_gets_the_refusal_at_once(worker):
+    header = worker.record(plan("a"))
+    refuse(worker, NotNow("open", 20, instead=ProviderDownError("No call was made.")))
+
+    with pytest.raises(ProviderDownError):
+        execute(worker, header, "a")
+
+    result = worker.engine.history.document("r1")["results"]["a"]
+    assert (result["status"], result["attempts"]) == ("failed", 0)

@@ -205,6 +205,35 @@ def test_parked_steps_do_not_come_back_as_a_stampede(world):
     assert len(set(sent_steps(sent))) == 7
 
 
+def test_a_parked_step_is_published_a_little_early_since_that_takes_a_while(world):
+    header = world.engine.record(plan("a"))
+    world.engine.store.park(world.engine.claim(header, "a"), countdown=1.05, reason="x")
+
+    assert sent_steps(world.tick_for(1)) == ["a"]
+    assert world.engine.claim(header, "a").verdict == "run"
+
+
+def test_between_ticks_parked_steps_alone_are_looked_at(world):
+    header = world.engine.record(plan("a"))
+    world.engine.store.park(world.engine.claim(header, "a"), countdown=0, reason="x")
+    world.time.advance(0.1)
+
+    world.reconciler.release_parked()
+
+    assert [message.step for message in world.engine.published()] == ["a"]
+
+
+def test_a_run_of_parked_steps_is_not_looked_at_for_lost_ones(world, monkeypatch):
+    header = world.engine.record(plan("a"))
+    world.engine.store.park(world.engine.claim(header, "a"), countdown=1000, reason="x")
+    looked_at = []
+    monkeypatch.setattr(world.reconciler, "_ready_steps", lambda run, *_: looked_at.append(run))
+
+    world.tick_for(30)
+
+    assert looked_at == []
+
+
 # deadlines
 
 

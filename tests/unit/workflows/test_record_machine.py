@@ -212,4 +212,4 @@ class TwoWorkers(RuleBasedStateMachine):
 
 
 TestTwoWorkers = TwoWorkers.TestCase
-TestTwoWorkers.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestTwoWorkers.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

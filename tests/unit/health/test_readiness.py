@@ -1,0 +1,142 @@
+"""Readiness has reasons."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+import redis
+
+from cf_workers._redis import Keys
+from cf_workers.errors import OverloadedError
+from cf_workers.health import Check, Examiner, HealthPolicy, ProbeServer, Readiness
+from cf_workers.reliability.queues import QueueState
+from cf_workers.resilience import Ask, BreakerPolicy, Guard, GuardPolicy, Scope, failed
+from cf_workers.wire import QUEUES
+from cf_workers.workflows.liveness import Heartbeat
+from tests.support.engine import FakeServer, fake_client
+
+NOW = 1000.0
+
+
+class World:
+    """A fake server with a guard, workers as told, and queues as told."""
+
+    def __init__(self):
+        self.client = fake_client(FakeServer())
+        self.guard = Guard(
+            self.client,
+            Keys(),
+            GuardPolicy(
+                breaker=BreakerPolicy(
+                    consecutive_failures=1, cooldown_seconds=60, longest_cooldown_seconds=60
+                )
+            ),
+        )
+        self.queues = [QueueState(queue, 0) for queue in QUEUES]
+
+    def worker(self, *queues):
+        Heartbeat(
+            self.client,
+            Keys(),
+            worker="w:" + "".join(queues),
+            about=lambda: {"queues": list(queues), "pid": 1},
+        ).beat()
+
+    def examine(self):
+        examiner = Examiner(
+            self.client,
+            Keys(),
+            guard=self.guard,
+            look=lambda names: self.queues,
+            policy=HealthPolicy(queue_age_seconds=30),
+            clock=lambda: NOW,
+        )
+        return examiner.examine()
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def failures(found):
+    return {check.name: check.says for check in found.checks if not check.ok}
+
+
+def test_with_everything_there_it_is_ready(world):
+    world.worker(*QUEUES)
+
+    found = world.examine()
+
+    assert (found.ready, found.unreachable, found.document()["reasons"]) == (True, False, [])
+    assert set(found.document()["checks"]) == {"server", "workers", "breaker", "queues"}
+
+
+def test_without_workers_nobody_can_be_reached(world):
+    found = world.examine()
+
+    assert failures(found) == {"workers": "none is alive"}
+    assert found.unreachable
+
+
+def test_a_queue_that_nobody_serves_is_named(world):
+    world.worker("control", "interactive")
+
+    assert failures(world.examine()) == {"workers": "1 alive, and none listens on batch"}
+
+
+def test_an_open_breaker_is_a_reason_and_says_for_how_long(world):
+    world.worker(*QUEUES)
+    permit = world.guard.admit(Ask(Scope("c", "opus"))).permit
+    world.guard.settle(permit, failed(OverloadedError("x")))
+
+    found = world.examine()
+
+    assert not found.unreachable
+    assert failures(found)["breaker"].startswith("c/opus: open, for ")
+
+
+@pytest.mark.parametrize(("sent_at", "ready"), [(NOW - 29, True), (NOW - 31, False), (None, True)])
+def test_work_that_has_waited_for_too_long_is_a_reason(world, sent_at, ready):
+    world.worker(*QUEUES)
+    world.queues = [QueueState("batch", 7, sent_at)]
+
+    assert world.examine().ready is ready
+
+
+def test_a_server_that_does_not_answer_is_the_only_thing_there_is_to_say(world, monkeypatch):
+    def gone(*_):
+        raise redis.ConnectionError("redis://:secret@host refused")
+
+    monkeypatch.setattr(world.client, "ping", gone)
+
+    found = world.examine()
+
+    assert failures(found) == {"server": "does not answer (ConnectionError)"}
+    assert found.unreachable
+
+
+def ask(server, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+@pytest.mark.parametrize(("alive", "ready", "codes"), [(True, True, (200, 200)), (False, False, (503, 503))])
+def test_probes_answer_with_the_status_that_orchestrators_read(alive, ready, codes):
+    server = ProbeServer(lambda: alive, lambda: Readiness((Check("server", ready, "told"),)))
+    server.start()
+    try:
+        health, readiness = ask(server, "/healthz"), ask(server, "/readyz?verbose")
+        other = ask(server, "/secret")
+    finally:
+        server.stop()
+
+    assert (health[0], readiness[0]) == codes
+    assert readiness[1]["reasons"] == ([] if ready else ["server: told"])
+    assert other[0] == 404
+    assert server.port == 0

@@ -1,0 +1,60 @@
+"""Queues leave slots to those served before them."""
+
+import pytest
+
+from cf_workers.reliability.slots import OpenQueues, Slots
+
+QUEUES = ("control", "interactive", "batch")
+
+
+def slots(limit, taken, reserve=0.1, spare=2):
+    return Slots(lambda: limit, lambda: taken, reserves={"batch": reserve}, spare={"control": spare})
+
+
+@pytest.mark.parametrize(
+    ("taken", "shut"),
+    [
+        (0, set()),
+        (89, set()),
+        (90, {"batch"}),
+        (99, {"batch"}),
+        (100, {"batch", "interactive"}),
+        (101, {"batch", "interactive"}),
+        (102, {"batch", "interactive", "control"}),
+    ],
+)
+def test_batch_leaves_a_tenth_and_control_has_slots_on_top(taken, shut):
+    assert slots(100, taken).shut(QUEUES) == shut
+
+
+def test_a_worker_for_batch_alone_leaves_nothing_free():
+    assert slots(100, 99).shut(["batch"]) == frozenset()
+    assert slots(100, 100).shut(["batch"]) == {"batch"}
+
+
+def test_beside_control_alone_batch_still_leaves_its_share():
+    assert slots(100, 95).shut(["control", "batch"]) == {"batch"}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_the_smallest_worker_serves_every_queue(limit):
+    assert slots(limit, 0, reserve=0.9).shut(QUEUES) == frozenset()
+
+
+def test_only_open_queues_are_waited_for_and_all_else_is_the_cycles():
+    class Cycle:
+        turned = None
+
+        def consume(self, number):
+            return list(QUEUES)[:number]
+
+        def rotate(self, last):
+            self.turned = last
+
+    cycle = Cycle()
+    queues = OpenQueues(cycle, lambda: frozenset({"batch"}))
+
+    queues.rotate("control")
+
+    assert queues.consume(3) == ["control", "interactive"]
+    assert cycle.turned == "control"
