@@ -48,6 +48,8 @@ class ReconcilerPolicy:
         patience_seconds: how long something ready may lie untouched while its queue is empty.
         busy_patience_seconds: the same while its queue is not empty; doubled after each time.
         resend_seconds: how long a publication of ours is given before it is repeated.
+        take_over_seconds: the same for a step whose worker died, which another worker may at first be too
+            unsure to take over; doubled after each time, up to `busy_patience_seconds`.
         ahead_seconds: how long before it is due a parked step is published, since that takes a while; claims
             are granted so early, see `RecordPolicy.early_seconds`.
         unpark_per_second: how many parked steps are published in a second, so that they are no stampede.
@@ -59,6 +61,7 @@ class ReconcilerPolicy:
     patience_seconds: float = 5.0
     busy_patience_seconds: float = 60.0
     resend_seconds: float = 10.0
+    take_over_seconds: float = 2.0
     ahead_seconds: float = 0.1
     unpark_per_second: int = 500
 
@@ -145,8 +148,15 @@ class Reconciler:
     def _dead_claims(self, now: float) -> None:
         oldest = now - self._store.policy.lease_seconds
         for member in self._range(self._keys.claims, oldest):
-            run, step, _ = member.split("\t")
+            run, step, fence = member.split("\t")
+            claim = (run, f"{step}\t{fence}")
+            sent_at, times = self._sent.get(claim, (0.0, 0))
+            pause = self.policy.take_over_seconds * 2 ** max(0, times - 1)
+            if now - sent_at < min(pause, self.policy.busy_patience_seconds):
+                continue
             log.warning("claim.dead run=%s step=%s", run, step)
+            self._sent[claim] = (now, times + 1)
+            self._sent.pop((run, step), None)
             if not self._resend(run, step, now):
                 self._client.zrem(self._keys.claims, member)
 
