@@ -247,6 +247,14 @@ def _begin(sender: Any, **_: Any) -> None:
         _duties[os.getpid()] = _Duties.begin()
 
 
+@signals.worker_ready.connect(weak=False)
+def _announce(sender: Any, **_: Any) -> None:
+    """Nothing is logged before Celery has set logging up."""
+    duties = _duties.get(os.getpid())
+    if sender.app is app and duties is not None and duties.probes is not None:
+        duties.probes.announce()
+
+
 @signals.worker_process_init.connect(weak=False)
 def _begin_in_child(**_: Any) -> None:
     _duties[os.getpid()] = _Duties.begin(in_child=True)
