@@ -81,9 +81,8 @@ def measure(quick: bool) -> Report:
         ],
         [
             f"Uneven: lognormal, median {MEDIAN_SECONDS} s, sigma {SIGMA}, seed {SEED}; equal: "
-            f"{MEDIAN_SECONDS} s. The times are the same for both sides of a comparison. "
-            "The bound is what these times allow any scheduler. "
-            f"{WORKFLOWS_AT_ONCE} workflows run at once on one worker of 100 threads.",
+            f"{MEDIAN_SECONDS} s. Both sides of a comparison have the same. The bound is what they allow any "
+            f"scheduler. {WORKFLOWS_AT_ONCE} workflows run at once on one worker of 100 threads.",
             "Disturbed: "
             + ", ".join(f"{rate:.0%} {name}" for name, rate in FAULTS)
             + ", at random; retries wait as they do in production.",

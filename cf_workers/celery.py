@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -18,13 +19,13 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, connect, connect_bounded, load_scripts
+from cf_workers._redis import Keys, connect, load_scripts
 from cf_workers.agents.definition import AgentDefinition, Usage
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
+from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
-from cf_workers.cache import Cache, signing_secret
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
@@ -37,13 +38,13 @@ from cf_workers.tasks.app import app
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
 from cf_workers.tasks.withdrawing import withdraw
+from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
-from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.reconciler import Reconciler
 from cf_workers.workflows.record import RunStore
 
@@ -73,7 +74,8 @@ def build_runtime() -> runtime.Runtime:
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
     guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
-    answering = Cached(guarded, _cache(context), namespace=settings.namespace, wake=store.unpark)
+    cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
+    answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -92,9 +94,10 @@ def build_runtime() -> runtime.Runtime:
             also=guarded.renew,
             policy=settings.liveness_policy,
         ),
+        dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
         answering=answering,
-        is_cacheable=lambda step: _is_cacheable(context, step),
+        is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
     )
@@ -113,29 +116,10 @@ def _guard(context: Context) -> Guard:
     return Guard(bounded, Keys(), settings.guard_policy)
 
 
-def _cache(context: Context) -> Cache:
-    settings = context.settings
-    bounded = connect_bounded(
-        settings.cache_url or context.redis_url,
-        timeout_seconds=settings.cache.timeout_seconds,
-        max_connections=settings.worker.concurrency + 20,
-    )
-    keys = Keys(settings.namespace)
-    return Cache(bounded, keys, signing_secret(os.environ, bounded, keys), policy=settings.cache_policy)
-
-
 def _credential() -> str:
     """A name for the credential that the SDK will use, as far as the environment says."""
     found = os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")
     return credential_digest(found) if found else "default"
-
-
-def _is_cacheable(context: Context, step: PlannedStep) -> bool:
-    """The step's own word, then that of the project where the worker runs, as it is now."""
-    if step.cacheable is not None or context.project_path is None:
-        return step.cacheable is not False
-    section = context.project.cache
-    return section.enabled and step.agent not in section.exclude_agents
 
 
 _queues: list[str] = []
@@ -253,6 +237,13 @@ def _announce(sender: Any, **_: Any) -> None:
     duties = _duties.get(os.getpid())
     if sender.app is app and duties is not None and duties.probes is not None:
         duties.probes.announce()
+
+
+@signals.worker_ready.connect(weak=False)
+def _say_ready(sender: Any, **_: Any) -> None:
+    """Celery says so at the level INFO; a worker at its default level says it as well."""
+    if sender.app is app and not logging.getLogger("celery.apps.worker").isEnabledFor(logging.INFO):
+        print(f"{sender.hostname} ready.", flush=True)  # noqa: T201
 
 
 @signals.worker_process_init.connect(weak=False)

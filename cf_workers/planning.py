@@ -77,6 +77,18 @@ def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
         ) from None
 
 
+def check_timeout(seconds: float | None) -> None:
+    """Refuse a time-out that would end a run before it begins.
+
+    Raises:
+        InputError: it is not above 0.
+    """
+    if seconds is not None and not seconds > 0:
+        raise InputError(
+            f"a time-out of {seconds!r} seconds cannot be kept", {"hint": "give a number above 0"}
+        )
+
+
 def record_options(options: ExecutionOptions | WorkflowOptions | None) -> dict[str, Any]:
     """What a run's record keeps of its options: that which is not part of the plan."""
     return {"fail_fast": True} if options is not None and options.fail_fast else {}
@@ -113,7 +125,7 @@ def plan_execution(
     chosen = options or ExecutionOptions()
     definition = project.agent(agent)
     step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast"}))
-    planned = _plan_step(step, definition, project, settings)
+    planned = _plan_step(step, definition, definition.digest, project, settings)
     return _planned(agent, [planned], {agent: definition})
 
 
@@ -134,10 +146,11 @@ def plan_workflow(
             {"problems": [problem.as_dict() for problem in problems]},
         )
     definitions = {name: project.agent(name) for name in dict.fromkeys(step.agent for step in spec.steps)}
+    digests = {name: definition.digest for name, definition in definitions.items()}
     steps = []
     for step in spec.steps:
         check_task(step.task, settings.max_task_chars)
-        planned = _plan_step(step, definitions[step.agent], project, settings)
+        planned = _plan_step(step, definitions[step.agent], digests[step.agent], project, settings)
         steps.append(
             planned.model_copy(update={"passes": chosen.pass_output, "lane": step.lane or chosen.lane})
         )
@@ -201,7 +214,7 @@ def resolve_inputs(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, st
 
 
 def _plan_step(
-    step: StepSpec, definition: AgentDefinition, project: Project, settings: Settings
+    step: StepSpec, definition: AgentDefinition, digest: str, project: Project, settings: Settings
 ) -> PlannedStep:
     model = _first(step.model, definition.model, settings.agents.model)
     if warning := check_model(model, datetime.now(UTC).date()):
@@ -210,7 +223,7 @@ def _plan_step(
     return PlannedStep(
         id=step.id,
         agent=step.agent,
-        definition=definition.digest,
+        definition=digest,
         model=model,
         max_tokens=_first(step.max_tokens, definition.max_tokens, settings.agents.max_tokens),
         timeout_seconds=_first(

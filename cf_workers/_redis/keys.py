@@ -34,6 +34,8 @@ one slot.
     guards                    zset    permanent, trimmed    credential, model class -> last used
     guards:changes            stream  permanent, trimmed    when which breaker opened, closed, and why
     counters                  hash    permanent             totals, e.g. calls that were lost
+    dead-letters              zset    permanent, trimmed    run, step -> when it was given up
+    dead-letter:ID            string  as a run that ended   what is known of a step that was given up
 
 The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
 time to live of the entry that was stored last, its stale time and a day more.
@@ -65,6 +67,7 @@ PERMANENT = (
     "guards",
     "guards:changes",
     "counters",
+    "dead-letters",
     "cache:{*}:counters",
     "cache:secret",
 )
@@ -194,6 +197,13 @@ class Keys:
     @property
     def counters(self) -> str:
         return f"{self.namespace}:counters"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.namespace}:dead-letters"
+
+    def dead_letter(self, id: str) -> str:
+        return f"{self.namespace}:dead-letter:{id}"
 
     def cache_shard(self, shard: int) -> CacheShardKeys:
         base = f"{self.namespace}:cache:{{{shard}}}"

@@ -7,9 +7,10 @@ workflows.
 from cf_workers.cache.cache import Cache, Miss
 from cf_workers.cache.fingerprint import fingerprint
 from cf_workers.cache.policy import CachePolicy, cacheable_reply
-from cf_workers.cache.secret import SecretSource, signing_secret
+from cf_workers.cache.secret import GivenSecret, SecretSource, signing_secret
 from cf_workers.cache.single_flight import Alone, Failed, Follow, Lead, Ready, Standing
-from cf_workers.cache.store import CacheStats, Hit, Inspection
+from cf_workers.cache.stats import CacheStats, Inspection
+from cf_workers.cache.store import Hit
 
 __all__ = [
     "Alone",
@@ -18,6 +19,7 @@ __all__ = [
     "CacheStats",
     "Failed",
     "Follow",
+    "GivenSecret",
     "Hit",
     "Inspection",
     "Lead",

@@ -22,7 +22,8 @@ from cf_workers.cache.fingerprint import DIGEST_LENGTH
 from cf_workers.cache.policy import CachePolicy
 from cf_workers.cache.secret import SecretSource
 from cf_workers.cache.single_flight import Alone, Follow, Lead, Renewal, SingleFlight, Standing
-from cf_workers.cache.store import CacheStats, Hit, Inspection, Store
+from cf_workers.cache.stats import CacheStats, Inspection
+from cf_workers.cache.store import Hit, Store
 from cf_workers.clock import Clock
 from cf_workers.errors import InputError, ServerUnreachableError
 
@@ -70,16 +71,22 @@ class Cache:
         self.failures = 0
         """Operations that the server failed, in this process."""
 
-    def lookup(self, key: str, *, allow_stale: bool = False) -> Hit | Miss:
+    def lookup(self, key: str, *, allow_stale: bool = False, count_miss: bool = True) -> Hit | Miss:
         """The answer under a fingerprint.
 
         Args:
             allow_stale: give one past its time to live as well: for a second look, when the call cannot be
                 made.
+            count_miss: false for who calls `count_miss` when the call is made, or looks again.
         """
         if not self.policy.enabled:
             return _DISABLED
-        return self._guarded(self.entries.get, _UNAVAILABLE, key, allow_stale) or _ABSENT
+        return self._guarded(self.entries.get, _UNAVAILABLE, key, allow_stale, count_miss) or _ABSENT
+
+    def count_miss(self, key: str) -> None:
+        """Count a call that was made because its answer was not there."""
+        if self.policy.enabled:
+            self._guarded(self.entries.count_miss, None, key)
 
     def store(self, key: str, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None) -> bool:
         """Keep an answer; whether it was kept.

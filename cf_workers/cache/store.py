@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cf_workers._redis import CacheShardKeys, Keys, RedisClient, Script
@@ -24,6 +24,7 @@ from cf_workers.cache.entry import (
 )
 from cf_workers.cache.policy import CachePolicy
 from cf_workers.cache.secret import SecretSource
+from cf_workers.cache.stats import CacheStats, Inspection
 from cf_workers.clock import Clock
 
 _READ = Script(__package__, "read")
@@ -58,74 +59,6 @@ class Hit:
     saved_nanos: int | None = None
 
 
-@dataclass(frozen=True)
-class CacheStats:
-    """The whole fleet's use of the cache.
-
-    Args:
-        hits: fresh answers given.
-        misses: look-ups that found none.
-        stale_hits: answers past their time to live, given on request; neither hits nor misses.
-        unpriced_hits: answers whose saving is unknown, because their price was.
-        expired: entries whose time was over.
-        refused: answers too large to be stored.
-        failures: operations that the cache's server failed, as far as they have been reported.
-        saved_nanos: what the answers given had cost, in billionths of a dollar.
-        max_bytes: the limit that the asking process has.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    stale_hits: int = 0
-    unpriced_hits: int = 0
-    stores: int = 0
-    evictions: int = 0
-    expired: int = 0
-    refused: int = 0
-    integrity_failures: int = 0
-    failures: int = 0
-    saved_nanos: int = 0
-    entries: int = 0
-    bytes: int = 0
-    max_bytes: int = 0
-
-    @property
-    def hit_rate(self) -> float | None:
-        """Share of hits in all look-ups; `None` before the first one."""
-        lookups = self.hits + self.misses
-        return self.hits / lookups if lookups else None
-
-    @property
-    def saved_usd(self) -> float:
-        return self.saved_nanos / 1e9
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "hit_rate": self.hit_rate, "saved_usd": self.saved_usd}
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What is known of one entry.
-
-    Args:
-        bytes: as stored.
-        document_bytes: unpacked.
-        document: the answer itself, if it was asked for.
-    """
-
-    key: str
-    created_at: float
-    fresh_until: float
-    kept_until: float
-    age_seconds: float
-    stale: bool
-    cost_nanos: int | None
-    tags: Mapping[str, str]
-    bytes: int
-    document_bytes: int
-    document: Any = None
-
-
 class Store:
     """The entries of the fleet.
 
@@ -154,17 +87,19 @@ class Store:
         self._ttl_ms = _ms(self.policy.ttl_seconds)
         self._stale_ms = _ms(self.policy.stale_seconds)
 
-    def get(self, key: str, allow_stale: bool = False) -> Hit | None:
+    def get(self, key: str, allow_stale: bool = False, count_miss: bool = True) -> Hit | None:
         """The answer under a fingerprint; one round trip for a hit, and it counts as used.
 
         Args:
             allow_stale: give one past its time to live as well. This is for a second look after a miss: what
                 it does not find is not counted again.
+            count_miss: false for who will look again, or count the miss when the call has been made.
         """
         secret = self._secret.get()
         now = "" if self._clock is None else _ms(self._clock.now())
         stale_ms = self._stale_ms if allow_stale else ""
-        found = self._read[self._shard(key)](key, self._ttl_ms, stale_ms, now)
+        counts = 1 if count_miss and not allow_stale else ""
+        found = self._read[self._shard(key)](key, self._ttl_ms, stale_ms, now, counts)
         if len(found) == 1:
             return None
         now, entry = found[0], found[1]
@@ -174,10 +109,14 @@ class Store:
             return None
         opened = self._open(key, entry, secret)
         if opened is None:
-            self._drop(key, entry, "integrity_failures", given=verdict or b"fresh")
+            self._drop(key, entry, "integrity_failures", given=verdict or (b"fresh" if counts else b"unseen"))
             return None
         age = (now - opened.created_ms) / 1000
         return Hit(opened.document, max(0.0, age), verdict == b"stale", opened.cost_nanos)
+
+    def count_miss(self, key: str) -> None:
+        """Count a call that was made because its answer was not there."""
+        self._client.hincrby(self._shards[self._shard(key)].counters, "misses", 1)
 
     def put(
         self, key: str, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None, failures: int = 0

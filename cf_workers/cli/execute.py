@@ -126,7 +126,9 @@ def _footer(document: Mapping[str, Any]) -> str:
         tokens_text(metadata["tokens_used"]),
         cost_text(metadata["estimated_cost"]),
         counted(metadata["attempts"], "attempt") if metadata["attempts"] > 1 else None,
-        "from the cache" if metadata["cached"] else None,
+        ("from the cache, out of date" if metadata["stale"] else "from the cache")
+        if metadata["cached"]
+        else None,
         "cut off at its token limit" if metadata["truncated"] else None,
     ]
     return f"[{', '.join(part for part in parts if part)}] {metadata['execution_id']}"
@@ -181,9 +183,13 @@ def _enqueue_and_wait(client: Client, agent: str, task: str, options: ExecutionO
     from cf_workers.cli.progress import follow, interruptible
     from cf_workers.cli.workforce import Workforce
 
+    chosen = options.model_dump(exclude_defaults=True)
+    if known := client.recall(agent, task, **chosen):
+        follow(client, known.id)
+        return client.history.execution(known.id)
     with Workforce(client) as workforce:
         workforce.require()
-        handle = client.submit(agent, task, **options.model_dump(exclude_defaults=True))
+        handle = client.submit(agent, task, **chosen)
         with interruptible(handle.id, workforce, what="execution"):
             follow(client, handle.id, workforce)
             return client.history.execution(handle.id)

@@ -83,11 +83,12 @@ class Picture:
         mark, style = _MARKS.get(step.status, ("", "cyan"))
         running = step.status == "running"
         done = step.status in ENDED and step.attempts > 0
+        state = f"{step.status}, from the cache" if step.from_cache else step.note or step.status
         return {
             "": self._spinner if running else Text(mark, style=style),
             "step": Text(step.id, style="bold" if running else ""),
             "agent": Text(step.agent if step.agent != step.id else "", style="dim"),
-            "state": Text(step.note or step.status, style=style),
+            "state": Text(state, style=style),
             "time": seconds_text(step.seconds(now)) if step.started else "",
             "tries": str(step.attempts) if step.attempts > 1 else "",
             "tokens": f"{step.tokens:,}" if done else "",

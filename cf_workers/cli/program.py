@@ -27,6 +27,11 @@ COMMANDS = {
     "breaker": ("cf_workers.cli.guards:breaker", "Circuit breakers: status, reset."),
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
+    "cache": (
+        "cf_workers.cli.cache:cache",
+        "The response cache: stats, clear, invalidate, warm, inspect.",
+    ),
+    "dlq": ("cf_workers.cli.dlq:dlq", "Steps that killed their workers: list, requeue, drop."),
     "simulate-api": (
         "cf_workers.cli.simulate_api:simulate_api",
         "Serve a local stand-in for the Anthropic API.",

@@ -37,6 +37,11 @@ class StepView:
     cost: float | None = 0.0
     note: str = ""
 
+    @property
+    def from_cache(self) -> bool:
+        """Whether it succeeded without a call."""
+        return self.status == "succeeded" and self.attempts == 0
+
     def seconds(self, now: float) -> float | None:
         """How long it took, or has been taking."""
         if self.started is None:
@@ -149,7 +154,7 @@ def _run_told(event: RunEvent, view: RunView) -> str | None:
 
 def _spent(step: StepView) -> str:
     if step.attempts == 0:
-        return ""
+        return " from the cache" if step.from_cache else ""
     attempts = f", {step.attempts} attempts" if step.attempts > 1 else ""
     took = seconds_text(step.seconds(step.finished or 0.0))
     return f" in {took}{attempts}, {tokens_text(step.tokens)}, {cost_text(step.cost)}"

@@ -12,20 +12,24 @@ from typing import Any, Self
 from uuid import uuid4
 
 import redis
-from celery import Celery
+from celery import Celery, Signature
 from kombu.exceptions import OperationalError
 
 from cf_workers._redis import Keys, connect, describe_url
+from cf_workers.answers import open_cache
 from cf_workers.application import Context, open_context
+from cf_workers.cache import Cache
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
 from cf_workers.client.results import Outcome
+from cf_workers.client.short_cut import ShortCut
 from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
 from cf_workers.planning import (
     ExecutionOptions,
     Planned,
     WorkflowOptions,
     check_task,
+    check_timeout,
     plan_execution,
     plan_workflow,
     read_options,
@@ -37,6 +41,7 @@ from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
 from cf_workers.settings import Settings
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
+from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import FINAL, History
 from cf_workers.workflows.joins import Joins
@@ -106,7 +111,7 @@ class Client:
         fail_fast: bool = False,
         idempotency_key: str | None = None,
     ) -> ExecutionHandle:
-        """Enqueue one execution of an agent.
+        """Enqueue one execution of an agent; one whose answer is in the cache has ended when this returns.
 
         Args:
             timeout_seconds: bound on one attempt.
@@ -129,31 +134,50 @@ class Client:
             }
         )
         planned = self.check_execution(agent, task, options)
-        execution = uuid4().hex
-        message = self._app.signature(
-            RUN_AGENT,
-            args=(agent,),
-            options={
-                "task_id": execution,
-                "queue": INTERACTIVE,
-                "argsrepr": f"agent={agent}",
-                "kwargsrepr": "{}",
-            },
-        )
-        new = NewRun(
-            run=execution,
-            kind="agent",
-            plan=planned.plan,
-            task=task,
-            options=record_options(options),
-            idempotency_key=idempotency_key,
-            message=dict(message),
-        )
+        message, new = self._prepared(agent, task, planned, options, idempotency_key)
         with self.reaching():
             found = self._launcher.record(new, planned.definitions)
-            if found == execution:
-                message.apply_async()
+            if found == new.run:
+                answer = self._short_cut.answer(planned, task)
+                if answer is None or not self._short_cut.conclude(new, answer):
+                    message.apply_async()
         return ExecutionHandle(self, self.history, found)
+
+    def recall(self, agent: str, task: str, **options: Any) -> ExecutionHandle | None:
+        """Execute an agent whose answer is in the cache, which takes no worker; `None` if it is not there.
+
+        Args:
+            options: as for `submit`.
+
+        Raises:
+            InputError: the input cannot work.
+            ServerUnreachableError: the server does not answer.
+        """
+        chosen = read_options(options)
+        planned = self.check_execution(agent, task, chosen)
+        answer = self._short_cut.answer(planned, task)
+        if answer is None:
+            return None
+        _, new = self._prepared(agent, task, planned, chosen, None)
+        with self.reaching():
+            self._launcher.record(new, planned.definitions)
+            self._short_cut.conclude(new, answer)
+        return ExecutionHandle(self, self.history, new.run)
+
+    def knows(self, agent: str, task: str, **options: Any) -> bool:
+        """Whether the answer to an execution is in the cache and would be given; it is not used.
+
+        Args:
+            options: as for `submit`.
+
+        Raises:
+            InputError: the input cannot work.
+            ServerUnreachableError: the cache's server fails.
+        """
+        planned = self.check_execution(agent, task, read_options(options))
+        key = self._short_cut.key(planned, task)
+        found = self.cache.inspect(key) if key else None
+        return found is not None and not found.stale
 
     def execute_many(
         self, calls: Iterable[tuple[str, str]], *, timeout: float | None = None, **options: Any
@@ -202,6 +226,7 @@ class Client:
             InputError: the input cannot work; nothing was enqueued.
             ServerUnreachableError: the server does not answer.
         """
+        check_timeout(timeout_seconds)
         spec = self.workflow(workflow)
         values = resolve_inputs(spec, inputs or {})
         planned = self.check_workflow(spec, task, inputs=values, options=options)
@@ -284,9 +309,10 @@ class Client:
         with self.reaching():
             verdict, running, attempt = self._store.stop(run, "cancelled")
             if verdict == "stopping" and running == 0:
-                self._store.finish(run, attempt)
+                ended, _ = self._store.finish(run, attempt)
                 header = self._store.header(run, attempt)
-                self._launcher.forget(header)
+                if ended == "ended":
+                    self._launcher.forget(header)
                 self._launcher.finish(header)
             return self.history.status(run)
 
@@ -352,6 +378,11 @@ class Client:
         """The reading side: documents, listings, events."""
         return History(self._redis, self._keys, self._definitions)
 
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """Steps that were given up because every worker that took them on died."""
+        return DeadLetters(self._redis, self._keys, self.context.settings.dead_letter_policy)
+
     def close(self) -> None:
         """Let go of connections and of the embedded server."""
         if "operations" in self.__dict__:
@@ -373,6 +404,15 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The response cache of the fleet.
+
+        Raises:
+            ConfigError: in production no secret is set.
+        """
+        return open_cache(self.context)
 
     @cached_property
     def _here(self) -> Context:
@@ -405,6 +445,48 @@ class Client:
     @cached_property
     def _launcher(self) -> Launcher:
         return Launcher(self._app, self._store, self._definitions, Joins(self._app))
+
+    @cached_property
+    def _short_cut(self) -> ShortCut:
+        return ShortCut(
+            self.context,
+            lambda: self.cache,
+            app=self._app,
+            store=self._store,
+            launcher=self._launcher,
+            history=self.history,
+        )
+
+    def _prepared(
+        self,
+        agent: str,
+        task: str,
+        planned: Planned,
+        options: ExecutionOptions,
+        idempotency_key: str | None,
+    ) -> tuple[Signature, NewRun]:
+        """The message of an execution, and the record to be made before it is sent."""
+        execution = uuid4().hex
+        message = self._app.signature(
+            RUN_AGENT,
+            args=(agent,),
+            options={
+                "task_id": execution,
+                "queue": INTERACTIVE,
+                "argsrepr": f"agent={agent}",
+                "kwargsrepr": "{}",
+            },
+        )
+        new = NewRun(
+            run=execution,
+            kind="agent",
+            plan=planned.plan,
+            task=task,
+            options=record_options(options),
+            idempotency_key=idempotency_key,
+            message=dict(message),
+        )
+        return message, new
 
     def _allowed(self, options: WorkflowOptions | None) -> WorkflowOptions:
         """The options with the project's features applied."""

@@ -130,6 +130,7 @@ class Channel(kombu_redis.Channel):
     """A channel that, once closed, can still acknowledge, reject and restore what it delivered."""
 
     QoS = QoS
+    _shared_client: Any = None
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -156,6 +157,19 @@ class Channel(kombu_redis.Channel):
             return dict(self._last_connparams)
         params: dict[str, Any] = super()._connparams(asynchronous)
         return params
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """One client for a pool of connections.
+
+        kombu makes one for each command, four for each task, and making one takes redis-py as long as sending
+        the command. Clients of one pool are alike, keep nothing, and may be used from any thread.
+        """
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        client = self._shared_client
+        if client is None or client.connection_pool is not self.pool:
+            client = self._shared_client = super()._create_client()
+        return client
 
     @property
     def state(self) -> Any:

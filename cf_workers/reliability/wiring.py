@@ -16,6 +16,7 @@ DRAIN = "cf_workers.reliability.bootsteps:Drain"
 LEASE = "cf_workers.reliability.bootsteps:Lease"
 LANES = "cf_workers.reliability.bootsteps:Lanes"
 HEARTBEAT = "cf_workers.reliability.bootsteps:Heartbeat"
+EVENT_FLUSH = "cf_workers.reliability.bootsteps:EventFlush"
 
 _CELERY_THREADS = ("threads", "celery.concurrency.thread:TaskPool", CeleryThreadPool)
 
@@ -31,7 +32,7 @@ def install(app: Any, policy: ReliabilityPolicy | None = None) -> None:
     app.amqp_cls = AMQP
     app.__dict__.pop("amqp", None)
     app.steps["worker"].add(DRAIN)
-    app.steps["consumer"].update({LEASE, LANES, HEARTBEAT})
+    app.steps["consumer"].update({LEASE, LANES, HEARTBEAT, EVENT_FLUSH})
 
     def choose_pool(sender: Any, **_: Any) -> None:
         if sender.app is app and sender.pool_cls in _CELERY_THREADS:

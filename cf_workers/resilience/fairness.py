@@ -18,7 +18,7 @@ class FairnessPolicy:
         weights: of tenants; those not named have 1.
         interactive_reserve: share of slots and buckets that batch work leaves to interactive work.
         slack_calls: how many calls a tenant may be ahead of its share.
-        interactive_slack_calls: the same for interactive calls before tenants that wait with batch work alone.
+        interactive_slack_calls: the same for interactive calls before tenants that wait with batch alone.
         longest_wait_seconds: how far turns are handed out in advance; beyond it callers draw a time.
         grace_seconds: how long after its turn a caller still counts as waiting.
         spacing_seconds: between two turns when neither limits nor window say more.

@@ -14,7 +14,7 @@ from cf_workers.planning import check_task, read_options, record_options
 from cf_workers.tasks import runtime as runtimes
 from cf_workers.tasks.app import app
 from cf_workers.tasks.base import AgentTask
-from cf_workers.tasks.performing import perform
+from cf_workers.tasks.performing import Performed, perform
 from cf_workers.tasks.request import identify
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.wire import RUN_AGENT
@@ -55,18 +55,13 @@ def run_agent(self: AgentTask, *args: Any, **options: Any) -> dict[str, Any]:
         ExecutionError: the agent gave no usable answer.
     """
     runtime = runtimes.current()
-    header = _header(self, runtime, args, options)
+    header = runtime.outlast("record", lambda: _header(self, runtime, args, options))
     performed = perform(self, runtime, header, header.plan.steps[0])
     if performed.verdict in {"held", "waiting", "stale"}:
         raise Ignore(performed.verdict)
-    if performed.revoked:
-        runtime.store.stop(header.run, "cancelled")
-    verdict, status = runtime.store.finish(header.run, header.attempt)
-    if verdict == "ended":
-        runtime.launcher.forget(header)
+    status, document = runtime.outlast("finish", lambda: _finish(runtime, header, performed))
     if performed.revoked:
         raise Ignore("revoked")
-    document = runtime.history.execution(header.run)
     if performed.error is not None:
         raise performed.error from None
     if status == "cancelled":
@@ -74,6 +69,15 @@ def run_agent(self: AgentTask, *args: Any, **options: Any) -> dict[str, Any]:
     if not document["success"]:
         raise runtime.history.execution_error(header.run)
     return document
+
+
+def _finish(runtime: Runtime, header: RunHeader, performed: Performed) -> tuple[str, dict[str, Any]]:
+    if performed.revoked:
+        runtime.store.stop(header.run, "cancelled")
+    verdict, status = runtime.store.finish(header.run, header.attempt)
+    if verdict == "ended":
+        runtime.launcher.forget(header)
+    return status, runtime.history.execution(header.run)
 
 
 def _header(task: AgentTask, runtime: Runtime, args: Sequence[Any], options: Mapping[str, Any]) -> RunHeader:

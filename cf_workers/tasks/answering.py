@@ -15,6 +15,7 @@ from typing import Protocol
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
+from cf_workers.answers import Answer
 from cf_workers.errors import CfWorkersError
 from cf_workers.wire import INTERACTIVE
 
@@ -40,28 +41,6 @@ class Caller:
     workflow: str = ""
     cacheable: bool = True
     fail_fast: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A reply, and where it came from.
-
-    Args:
-        seconds: the call took; 0 for a hit.
-        cache_age_seconds: since the reply was stored; `None` for one that was made now.
-        stale: the reply is past its time to live, given because no call could be made.
-        saved_nanos: what the reply cost when it was made, in billionths of a dollar.
-    """
-
-    reply: AgentReply
-    seconds: float
-    cache_age_seconds: float | None = None
-    stale: bool = False
-    saved_nanos: int | None = None
-
-    @property
-    def cached(self) -> bool:
-        return self.cache_age_seconds is not None
 
 
 class NotNow(Exception):  # noqa: N818 - not an error

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+
+import redis
 
 from cf_workers.agents.cancel import CancelToken
-from cf_workers.agents.definition import AgentCall, AgentReply, Usage
-from cf_workers.agents.fingerprint import call_parts
+from cf_workers.agents.definition import AgentCall, AgentReply
 from cf_workers.agents.prices import cost_usd
-from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply, fingerprint
+from cf_workers.answers import NANOS, Answer, answer_of, document_of, key_of
+from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply
 from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
-from cf_workers.tasks.answering import Answer, Answering, Caller, NotNow
+from cf_workers.tasks.answering import Answering, Caller, NotNow
 
-_NANOS = 1_000_000_000
+log = logging.getLogger(__name__)
 
 Wake = Callable[[Sequence[str]], None]
 """Lets parked steps go on at once, by the names under which they wait."""
@@ -44,7 +47,7 @@ class Cached:
         """
         if not caller.cacheable or not self._cache.policy.enabled:
             return self._inner.ask(call, caller, token)
-        key = fingerprint(call_parts(call), namespace=self._namespace)
+        key = key_of(call, self._namespace)
         return self._hit(key) or self._stand(key, call, caller, token)
 
     def _stand(self, key: str, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
@@ -58,30 +61,47 @@ class Cached:
             case Failed():
                 raise restore_error(standing.failure)
             case Ready():
-                return self._hit(key) or self._inner.ask(call, caller, token)
+                return self._hit(key) or self._make(key, call, caller, token)
             case Alone():
-                return self._inner.ask(call, caller, token)
+                return self._make(key, call, caller, token)
 
     def _lead(self, lead: Lead, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
         try:
             with self._cache.leading(lead):
-                answer = self._inner.ask(call, caller, token)
+                answer = self._make(lead.key, call, caller, token)
         except NotNow:
             self._cache.abandon(lead)  # who waits looks again by itself; nobody may call now anyway
             if stale := self._hit(lead.key, allow_stale=True):
                 return stale
             raise
         except PermanentError as error:
-            self._wake(self._cache.fail(lead, describe_error(error)))
+            self._wake_up(self._cache.fail(lead, describe_error(error)))
             raise
-        except CfWorkersError:
-            self._wake(self._cache.abandon(lead))
+        except BaseException:  # whatever it is, it is this leader's alone
+            self._wake_up(self._cache.abandon(lead))
             raise
         if self._keep(lead.key, call, caller, answer.reply):
-            self._wake(self._cache.complete(lead))
-        else:
-            self._wake(self._cache.disperse(lead))
+            self._wake_up(self._cache.complete(lead))
+            return replace(answer, key=lead.key)
+        self._wake_up(self._cache.disperse(lead))
         return answer
+
+    def _make(self, key: str, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Make the call; only who does so has missed: a follower gets its answer in the end."""
+        try:
+            answer = self._inner.ask(call, caller, token)
+        except CfWorkersError:
+            self._cache.count_miss(key)
+            raise
+        self._cache.count_miss(key)
+        return answer
+
+    def _wake_up(self, waiters: Sequence[str]) -> None:
+        """Who is not woken looks again by itself; an answer must not be lost over that."""
+        try:
+            self._wake(waiters)
+        except redis.RedisError as error:
+            log.warning("waiters.not_woken count=%d error=%s", len(waiters), type(error).__name__)
 
     def _keep(self, key: str, call: AgentCall, caller: Caller, reply: AgentReply) -> bool:
         if not cacheable_reply(reply.stop_reason, reply.output):
@@ -89,34 +109,11 @@ class Cached:
         cost = cost_usd(reply.model, reply.usage)
         return self._cache.store(
             key,
-            _document(reply),
+            document_of(reply),
             tags={"agent": call.agent.name, "workflow": caller.workflow, "model": call.model},
-            cost_nanos=None if cost is None else int(cost * _NANOS),
+            cost_nanos=None if cost is None else int(cost * NANOS),
         )
 
     def _hit(self, key: str, *, allow_stale: bool = False) -> Answer | None:
-        found = self._cache.lookup(key, allow_stale=allow_stale)
-        return answer_of(found) if isinstance(found, Hit) else None
-
-
-def answer_of(hit: Hit) -> Answer:
-    """The answer that a hit holds; it cost nothing now."""
-    document = hit.document
-    reply = AgentReply(
-        output=document["output"],
-        model=document["model"],
-        usage=Usage.model_validate(document["usage"]),
-        stop_reason=document["stop_reason"],
-        request_id=document["request_id"],
-    )
-    return Answer(reply, 0.0, cache_age_seconds=hit.age_seconds, stale=hit.stale, saved_nanos=hit.saved_nanos)
-
-
-def _document(reply: AgentReply) -> dict[str, Any]:
-    return {
-        "output": reply.output,
-        "model": reply.model,
-        "usage": reply.usage.model_dump(),
-        "stop_reason": reply.stop_reason,
-        "request_id": reply.request_id,
-    }
+        found = self._cache.lookup(key, allow_stale=allow_stale, count_miss=False)
+        return answer_of(found, key) if isinstance(found, Hit) else None

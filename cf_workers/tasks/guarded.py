@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall
 from cf_workers.agents.models import model_facts
+from cf_workers.answers import Answer
 from cf_workers.errors import CfWorkersError
 from cf_workers.resilience import (
     Ask,
@@ -27,7 +28,7 @@ from cf_workers.resilience import (
     never_sent,
     refusal_error,
 )
-from cf_workers.tasks.answering import Answer, Answering, Caller, NotNow
+from cf_workers.tasks.answering import Answering, Caller, NotNow
 
 log = logging.getLogger(__name__)
 

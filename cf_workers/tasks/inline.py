@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentDefinition
+from cf_workers.answers import Answer, call_for, succeeded
 from cf_workers.errors import CfWorkersError, TransientError
 from cf_workers.planning import Planned
 from cf_workers.resilience.backoff import BackoffPolicy, wait_before
 from cf_workers.tasks import asking
-from cf_workers.tasks.answering import Answer
 from cf_workers.tasks.runtime import Provider
 from cf_workers.workflows.history import execution_document, step_document
 from cf_workers.workflows.record import Outcome
@@ -72,7 +72,7 @@ def execute_inline(
     """
     (step,) = planned.plan.steps
     definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
-    call = asking.call_for(definition, step, task=task, outputs=())
+    call = call_for(definition, step, task=task, outputs=())
     rules, stop = policy or InlinePolicy(), token or CancelToken()
     allowed = rules.max_retries if step.max_retries is None else step.max_retries
 
@@ -92,7 +92,7 @@ def execute_inline(
                 wait(seconds, stop)
             else:
                 answer = Answer(reply, time.monotonic() - began)
-                return asking.succeeded(answer, step, attempts=attempt)
+                return succeeded(answer, step, attempts=attempt)
 
     started = time.time()
     ended = outcome()

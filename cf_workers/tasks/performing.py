@@ -10,18 +10,21 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
+from uuid import uuid4
 
 import redis
 from celery.exceptions import Ignore, Retry
 from kombu.exceptions import OperationalError
 
 from cf_workers.agents.cancel import CancelToken
+from cf_workers.answers import succeeded
 from cf_workers.errors import CancelledError, CfWorkersError, LostError, TransientError
 from cf_workers.reliability import Reason, Token, surrender, token_for
 from cf_workers.tasks import asking
 from cf_workers.tasks.answering import NotNow
 from cf_workers.tasks.base import AgentTask
 from cf_workers.tasks.runtime import Runtime
+from cf_workers.workflows.dead_letters import DeadLetter
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 from cf_workers.workflows.record import Claim, Committed, Outcome, Verdict
 
@@ -71,7 +74,13 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
         Reject: the worker is stopping at once; the message goes back.
     """
     heartbeat = runtime.heartbeat
-    claim = runtime.store.claim(header, step, heartbeat.worker, may_take_over=heartbeat.may_take_over)
+    nonce = uuid4().hex
+    claim = runtime.outlast(
+        "claim",
+        lambda: runtime.store.claim(
+            header, step, heartbeat.worker, may_take_over=heartbeat.may_take_over, nonce=nonce
+        ),
+    )
     if claim.verdict == "wire":
         task.try_again(CfWorkersError("the run was started by a newer release"), _TOO_NEW_SECONDS)
     if claim.verdict == "done":
@@ -85,7 +94,7 @@ def perform(task: AgentTask, runtime: Runtime, header: RunHeader, step: PlannedS
     try:
         with heartbeat.holding(claim, attempt.token.cancel):
             outcome, error = _execute(attempt, revocation)
-            committed = runtime.store.commit(claim, outcome)
+            committed = runtime.outlast("commit", lambda: runtime.store.commit(claim, outcome))
     finally:
         forget()
     if committed is None:
@@ -99,7 +108,7 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
     """Bring the step to an outcome, or raise what ends this delivery without one."""
     step, claim = attempt.step, attempt.claim
     if claim.verdict != "run":
-        return _not_asked(step, claim)
+        return _not_asked(attempt)
     try:
         answer = asking.ask(attempt.runtime, attempt.header, step, claim, attempt.token)
     except NotNow as refusal:
@@ -110,19 +119,17 @@ def _execute(attempt: _Attempt, revocation: Token) -> tuple[Outcome, CfWorkersEr
         return _failed(attempt, error)
     except CfWorkersError as error:
         return asking.failed(error, step, attempts=attempt.number), error
-    return asking.succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
+    return succeeded(answer, step, attempts=claim.attempts + (not answer.cached)), None
 
 
-def _not_asked(step: PlannedStep, claim: Claim) -> tuple[Outcome, CfWorkersError | None]:
+def _not_asked(attempt: _Attempt) -> tuple[Outcome, CfWorkersError | None]:
     """The outcome of a step whose claim says that no call is to be made."""
+    step, claim = attempt.step, attempt.claim
     if claim.verdict == "skip":
         return asking.not_run("skip", step, "a dependency did not succeed", attempts=claim.attempts), None
     if claim.verdict == "cancel":
         return asking.not_run("cancel", step, "the run is stopping", attempts=claim.attempts), None
-    lost = LostError(
-        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
-        {"deaths": claim.deaths, "hint": "look for what kills them: memory, a signal, the host"},
-    )
+    lost = _give_up(attempt)
     return asking.failed(lost, step, attempts=claim.attempts), lost
 
 
@@ -143,6 +150,30 @@ def _failed(attempt: _Attempt, error: CfWorkersError) -> tuple[Outcome, CfWorker
     return asking.failed(error, attempt.step, attempts=attempt.number), error
 
 
+def _give_up(attempt: _Attempt) -> LostError:
+    """Keep the evidence, before the step ends: who dies in between leaves it to the next one."""
+    step, claim = attempt.step, attempt.claim
+    lost = LostError(
+        f"{claim.deaths} workers died while they ran step {step.id!r} (agent {step.agent!r})",
+        {
+            "deaths": claim.deaths,
+            "hint": "look for what kills them: memory, a signal, the host; then `cf-workers dlq requeue`",
+        },
+    )
+    letter = DeadLetter(
+        run=claim.run,
+        step=step.id,
+        agent=step.agent,
+        attempt=attempt.header.attempt,
+        deaths=claim.deaths,
+        workers=claim.dead,
+        error=lost.message,
+    )
+    attempt.runtime.outlast("dead letter", lambda: attempt.runtime.dead_letters.add(letter))
+    log.error("step.given_up run=%s step=%s deaths=%d", claim.run, step.id, claim.deaths)
+    return lost
+
+
 def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> Outcome:
     if attempt.token.reason == _SUPERSEDED:
         raise Ignore(_SUPERSEDED) from None
@@ -161,16 +192,21 @@ def _park(attempt: _Attempt, refusal: NotNow) -> NoReturn:
         Retry: always, with the reason; nothing is published, the reconciler does that in its time.
     """
     store, claim = attempt.runtime.store, attempt.claim
-    probed, lost_calls = None, 0
+    probed: Outcome | None = None
+    lost_calls = 0
     if refusal.probe is not None:
         probed = asking.failed(refusal.probe, attempt.step, attempts=claim.attempts)
         lost_calls = asking.maybe_lost(refusal.probe)
-    if not store.park(
-        claim, countdown=refusal.retry_in, reason=refusal.reason, lost_calls=lost_calls, probed=probed
-    ):
+    parked = attempt.runtime.outlast(
+        "park",
+        lambda: store.park(
+            claim, countdown=refusal.retry_in, reason=refusal.reason, lost_calls=lost_calls, probed=probed
+        ),
+    )
+    if not parked:
         raise Ignore(_SUPERSEDED) from None
     if refusal.waits is not None and not refusal.waits():
-        store.unpark([claim.waiter])
+        attempt.runtime.outlast("unpark", lambda: store.unpark([claim.waiter]))
     # events, and with them Flower, show nothing of a retry but the error behind it
     why = refusal.probe or TransientError(refusal.reason, {"retry_after": refusal.retry_in})
     raise Retry(refusal.reason, exc=why, when=refusal.retry_in) from None
@@ -183,17 +219,26 @@ def _retry_if_allowed(attempt: _Attempt, error: TransientError) -> None:
     if attempt.number > allowed:
         return
     countdown = task.wait_after(error, attempt.number)
-    deferred = attempt.runtime.store.defer(
-        attempt.claim,
-        attempts=attempt.number,
-        countdown=countdown,
-        reason=error.message,
-        lost_calls=asking.maybe_lost(error),
-        spent=asking.failed(error, step, attempts=attempt.number),
+    deferred = attempt.runtime.outlast(
+        "defer",
+        lambda: attempt.runtime.store.defer(
+            attempt.claim,
+            attempts=attempt.number,
+            countdown=countdown,
+            reason=error.message,
+            lost_calls=asking.maybe_lost(error),
+            spent=asking.failed(error, step, attempts=attempt.number),
+        ),
     )
     if not deferred:
         raise Ignore(_SUPERSEDED) from None
-    task.try_again(error, countdown)
+    try:
+        task.try_again(error, countdown)
+    except (redis.RedisError, OperationalError) as away:
+        log.error(
+            "retry.not_sent run=%s step=%s error=%s", attempt.header.run, step.id, type(away).__name__
+        )  # the record says when it is due, and the reconciler reads it
+        raise Retry(str(error), exc=error, when=countdown) from None
 
 
 def after_commit(runtime: Runtime, header: RunHeader, step: PlannedStep, committed: Committed) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.planning import ExecutionOptions, Planned
 from cf_workers.tasks.answering import Answering, Model
+from cf_workers.tasks.outage import Outlast
+from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.keyed_cache import KeyedCache
@@ -49,11 +51,13 @@ class Runtime:
     agents: KeyedCache[str, AgentDefinition]
     launcher: Launcher
     heartbeat: Heartbeat
+    dead_letters: DeadLetters
     provider: Provider
     answering: Answering
     is_cacheable: Callable[[PlannedStep], bool]
     plan_execution: Planner
     max_task_chars: int
+    outlast: Outlast = field(default_factory=Outlast)
 
 
 _factory: Callable[[], Runtime] | None = None

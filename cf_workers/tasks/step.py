@@ -28,7 +28,7 @@ def execute_step(self: AgentTask, run: str, step: str, attempt: int) -> None:
     """
     runtime = runtimes.current()
     try:
-        header = runtime.store.header(run, attempt)
+        header = runtime.outlast("read", lambda: runtime.store.header(run, attempt))
     except UnknownRunError:
         log.info("step.passed_over run=%s step=%s verdict=gone", run, step)
         return
@@ -53,16 +53,20 @@ def finish_run(run: str, attempt: int) -> dict[str, Any]:
         RunCancelledError: it was cancelled.
     """
     runtime = runtimes.current()
+    status, document = runtime.outlast("finish", lambda: _finish(runtime, run, attempt))
+    if status == "succeeded":
+        return document
+    raise run_error(document)
+
+
+def _finish(runtime: runtimes.Runtime, run: str, attempt: int) -> tuple[str, dict[str, Any]]:
     verdict, status = runtime.store.finish(run, attempt)
     if verdict not in {"ended", "already"}:
         raise Ignore(verdict)
     if verdict == "ended":
         log.info("run.finished run=%s status=%s", run, status)
     runtime.launcher.forget(runtime.store.header(run, attempt))
-    document = runtime.history.document(run, outputs=False)
-    if status == "succeeded":
-        return document
-    raise run_error(document)
+    return status, runtime.history.document(run, outputs=False)
 
 
 def run_error(document: dict[str, Any]) -> CfWorkersError:

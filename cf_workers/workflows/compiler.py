@@ -29,10 +29,16 @@ class FlatGroup(group):
         if args or kwargs:
             raise TypeError("the members are immutable")
         with self.app.producer_or_acquire(producer) as channel, channel.batch(max_size=_PUBLISH_BATCH):
+            known: set[str] = set()
             for index, signature in enumerate(self.tasks):
+                queue = signature.options["queue"]
+                if queue in known:
+                    options["declare"] = []  # the first message has seen to it
+                known.add(queue)
                 signature.apply_async(
                     producer=channel, add_to_parent=False, group_index=index, **self.options, **options
                 )
+                options.pop("declare", None)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class Compiler:
                 "task_id": f"{run}:{step}",
                 "root_id": run,
                 "queue": planned.lane,
+                "ignore_result": True,  # else a producer, which does not know the task, subscribes to it
                 "argsrepr": f"run={run} step={step} agent={planned.agent}",
             },
         )

@@ -14,7 +14,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,9 @@ from cf_workers.workflows.record import RunStore
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
+_PUBLISHERS = 6
+_WOKEN = 0.0
+"""The score of a parked step that need not wait any longer; see `scripts/unpark.lua`."""
 
 
 @dataclass(frozen=True)
@@ -153,17 +157,42 @@ class Reconciler:
                 self._client.zrem(self._keys.due, member)
 
     def release_parked(self, now: float | None = None) -> None:
-        """Publish what was parked, for which there is no message, once it is due: oldest first, at a pace."""
+        """Publish what was parked, for which there is no message.
+
+        What was woken comes first and at once: its answer is there. What is only due follows, oldest first,
+        at a pace.
+        """
         moment = self._server_time() if now is None else now
+        budget = self._release_budget()
+        woken = self._range(self._keys.parked, _WOKEN)
         until = moment + self.policy.ahead_seconds
-        for member in self._range(self._keys.parked, until)[: self._release_budget()]:
+        due = [m for m in self._range(self._keys.parked, until)[: len(woken) + budget] if m not in {*woken}]
+        members = woken + due
+        if not members:
+            return
+        attempts = self._attempts([member.split("\t")[0] for member in members])
+
+        def published(member: str, attempt: str | None) -> bool:
             run, step = member.split("\t")
             self._sent.pop((run, step), None)
-            if self._resend(run, step, moment):
-                again = moment + self.policy.resend_seconds
-                self._client.zadd(self._keys.parked, {member: again}, xx=True)
-            else:
-                self._client.zrem(self._keys.parked, member)
+            return attempt is not None and self._send(run, int(attempt), step, moment)
+
+        # in parallel: publishing is waiting, and who was woken waits for all that are published before
+        with ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="release") as pool:
+            sent = dict(zip(members, pool.map(published, members, attempts), strict=True))
+        scores = {member: moment + self.policy.resend_seconds for member in members if sent[member]}
+        gone = [member for member in members if not sent[member]]
+        if scores:
+            self._client.zadd(self._keys.parked, scores, xx=True)
+        if gone:
+            self._client.zrem(self._keys.parked, *gone)
+
+    def _attempts(self, runs: Sequence[str]) -> list[str | None]:
+        """The numbers of the attempts that runs are at, in one round trip."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for run in runs:
+                pipe.hget(self._keys.run(run).run, "attempt")
+            return list(pipe.execute())
 
     def _release_budget(self) -> int:
         """How many parked steps may be published, for the time since the last look."""

@@ -24,7 +24,7 @@ _START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK = (
     Script(__package__, name)
     for name in ("start", "claim", "commit", "defer", "finish", "stop", "reopen", "unpark")
 )
-_HEADERS_CACHED = 256
+_HEADERS_CACHED, _PLANS_CACHED = 512, 128
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Claim:
 
     Args:
         attempts: requests that earlier claims made.
+        dead: the workers that died under the step, the first twenty of them.
         outputs: those of the step's dependencies, in that order, if it sees them; `None` where one has none.
         probes: calls that found the provider still failing; they are not among the attempts.
     """
@@ -64,6 +65,7 @@ class Claim:
     verdict: Verdict
     outputs: tuple[str | None, ...] = ()
     probes: int = 0
+    dead: tuple[str, ...] = ()
 
     @property
     def waiter(self) -> str:
@@ -135,6 +137,7 @@ class RunStore:
         self._definitions = definitions
         self.policy = policy or RecordPolicy()
         self._headers = KeyedCache(self._read_header, size=_HEADERS_CACHED)
+        self._plans = KeyedCache(self._read_plan, size=_PLANS_CACHED)
 
     def start(self, new: NewRun) -> str:
         """Create the record.
@@ -191,10 +194,16 @@ class RunStore:
             raise unknown_run(run)
         return int(attempt)
 
-    def claim(self, header: RunHeader, step: PlannedStep, worker: str, *, may_take_over: bool) -> Claim:
-        """Take a step on, or learn why not; see `scripts/claim.lua` for the verdicts."""
+    def claim(
+        self, header: RunHeader, step: PlannedStep, worker: str, *, may_take_over: bool, nonce: str = ""
+    ) -> Claim:
+        """Take a step on, or learn why not; see `scripts/claim.lua` for the verdicts.
+
+        Args:
+            nonce: names this wish, and no other; who repeats it gets the claim that it did not hear of.
+        """
         keys = self._keys.run(header.run)
-        verdict, fence, attempts, deaths, *more = _CLAIM(
+        verdict, fence, attempts, deaths, *rest = _CLAIM(
             self._client,
             {
                 "run": keys.run,
@@ -220,6 +229,7 @@ class RunStore:
                 "ttl": int(self.policy.active_seconds),
                 "early": self.policy.early_seconds,
                 "passes": step.passes,
+                "nonce": nonce,
             },
         )
         return Claim(
@@ -229,8 +239,9 @@ class RunStore:
             attempts=int(attempts),
             deaths=int(deaths),
             verdict=verdict,
-            outputs=tuple(more[0]) if more else (),
-            probes=int(more[1]) if more else 0,
+            outputs=tuple(rest[0]) if rest else (),
+            probes=int(rest[1]) if rest else 0,
+            dead=tuple(rest[2]) if rest else (),
         )
 
     def commit(self, claim: Claim, outcome: Outcome) -> Committed | None:
@@ -430,6 +441,9 @@ class RunStore:
             raise InputError(f"run {run!r} {state}", {"run": run})
         return int(attempt)
 
+    def _read_plan(self, digest: str) -> Plan:
+        return Plan.model_validate_json(self._definitions.get(digest))
+
     def _read_header(self, key: tuple[str, int]) -> RunHeader:
         run, attempt = key
         names = ("attempt", "plan", "task", "has_task", "inputs", "options", "kept", "message")
@@ -439,7 +453,7 @@ class RunStore:
         return RunHeader(
             run=run,
             attempt=attempt,
-            plan=Plan.model_validate_json(self._definitions.get(found["plan"])),
+            plan=self._plans.get(found["plan"]),
             task=found["task"] if found["has_task"] == "1" else None,
             inputs=json.loads(found["inputs"]),
             kept=frozenset(json.loads(found["kept"])),

@@ -3,11 +3,14 @@
 import json
 import signal
 from itertools import pairwise
+from uuid import uuid4
 
 import pytest
 
+from cf_workers._redis import Keys
 from cf_workers.embedded import StateDir, state_dir_for
 from cf_workers.simulator import ScriptedFault
+from cf_workers.workflows.dead_letters import DeadLetter, DeadLetters
 from tests.support import eventually
 from tests.support.commands import ESCAPE, Commands
 from tests.support.embedded import anything_runs
@@ -16,6 +19,14 @@ from tests.support.stack import step, user_text
 pytestmark = pytest.mark.integration
 
 SLOW = "[[sim latency=30]]"
+
+
+@pytest.fixture
+def project(project):
+    """Agents that no other test has: the worker's cache knows none of their answers."""
+    for name in ("writer", "reviewer", "tester"):
+        project.agent(name, f"You are the {name} of {uuid4().hex}.")
+    return project
 
 
 @pytest.fixture
@@ -141,6 +152,20 @@ def test_a_detached_execution_prints_its_id_and_can_be_watched(cf, stack, projec
     watched = cf("runs", "watch", execution, "--json")
     assert watched.code == 0
     assert watched.document["agent_name"] == "writer"
+
+
+def test_an_answer_that_is_known_costs_nothing_unless_asked_anew(own_stack, project, tmp_path):
+    own_stack.settings["CF_WORKERS_CACHE__ENABLED"] = "true"
+    own_stack.worker()
+    cf = Commands(tmp_path, project.root, own_stack.environ)
+    first = cf("execute", "writer", "hello", "--json")
+    second = cf("execute", "writer", "hello")
+    third = cf("execute", "writer", "hello", "--no-cache", "--json")
+
+    assert second.out.strip() == first.document["output"].strip()
+    assert "writer: succeeded from the cache" in second.err
+    assert third.document["metadata"]["cached"] is False
+    assert len(own_stack.calls("hello")) == 2
 
 
 # -- servers and workers
@@ -407,3 +432,27 @@ def test_the_demo_runs_on_nothing_of_the_caller_s_and_cleans_up(stack, tmp_path)
     assert "chord([linter, type-checker, security-scan], final-review)" in told["plan"]["canvas"]
     assert stack.calls() == []
     assert list(folder.iterdir()) == []
+
+
+# -- dead letters
+
+
+def test_dead_letters_are_listed_dropped_and_not_mistaken(cf, stack, project):
+    with stack.redis() as client:
+        letters = DeadLetters(client, Keys())
+        letters.add(DeadLetter("r1", "a", "writer", 1, 3, ("host:1:x", "host:2:y"), "3 workers died"))
+
+    listed = cf("dlq", "list")
+    assert listed.code == 0
+    assert all(word in listed.out for word in ("r1", "host:2:y", "3 workers died"))
+    assert cf("dlq", "requeue", "r1:a").code == 2, "there is no such run"
+    assert cf("dlq", "drop", "r1:a", "--json").document == {
+        "success": True,
+        "id": "r1:a",
+        "run_id": "r1",
+        "step": "a",
+    }
+    assert "no dead letters" in cf("dlq", "list").err
+    gone = cf("dlq", "drop", "r1", "a")
+    assert gone.code == 2
+    assert "no dead letter 'r1:a'" in gone.err

@@ -7,6 +7,7 @@ import pytest
 
 from cf_workers.simulator import ScriptedFault
 from tests.support import eventually
+from tests.support.commands import Commands
 from tests.support.stack import QUICK_TO_BURY, step
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
@@ -72,7 +73,8 @@ def test_a_step_that_waits_for_its_next_attempt_survives_the_worker_that_holds_i
     assert len(mortal.calls()) == 2
 
 
-def test_a_step_that_kills_three_workers_is_given_up(mortal, project):
+def test_a_step_that_kills_three_workers_is_given_up_and_may_be_requeued(mortal, project, tmp_path):
+    cf = Commands(tmp_path, project.root, mortal.environ)
     mortal.simulator.configure(latency=60)
     project.workflow("poison", step("a"), step("b", "a"), step("c", "a", rule="all_done"))
     run = mortal.client(project).start_workflow("poison")
@@ -93,6 +95,16 @@ def test_a_step_that_kills_three_workers_is_given_up(mortal, project):
     assert result.results["a"].error["type"] == "LostError"
     assert result.document["lost_calls"] == 3
     assert len(mortal.calls("do a")) == 3
+    (letter,) = cf("dlq", "list", "--json").document["dead_letters"]
+    assert (letter["run"], letter["step"], letter["agent"]) == (run.id, "a", "writer")
+    assert (letter["deaths"], len(set(letter["workers"]))) == (3, 3)
+
+    requeued = cf("dlq", "requeue", run.id, "a", "--json")
+
+    assert requeued.document == {"success": True, "run_id": run.id, "attempt": 2, "steps": ["a", "b"]}
+    assert run.result(timeout=20).status == "succeeded"
+    assert cf("dlq", "list", "--json").document == {"dead_letters": []}
+    assert cf("dlq", "requeue", letter["id"]).code == 2
 
 
 def test_a_worker_that_was_frozen_and_comes_back_does_not_commit_over_its_heir(mortal, project):

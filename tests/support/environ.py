@@ -20,6 +20,12 @@ def is_private(name: str) -> bool:
     return private and not name.startswith(FOR_TESTS)
 
 
+def forget_private_settings() -> None:
+    """Take them out of this process's environment."""
+    for name in [name for name in os.environ if is_private(name)]:
+        del os.environ[name]
+
+
 def clean_environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a test's process: nothing private, a home of its own, the package importable."""
     inherited = {name: value for name, value in os.environ.items() if not is_private(name)}

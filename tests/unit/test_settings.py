@@ -167,3 +167,5 @@ def test_settings_become_the_policies_of_the_parts_they_rule(env):
     assert (record.retention_seconds, record.active_seconds) == (60, 120)
     assert (settings.liveness_policy.heartbeat_seconds, settings.liveness_policy.lease_seconds) == (4, 16)
     assert settings.reconciler_policy.patience_seconds == 7
+    assert settings.dead_letter_policy.keep_seconds == 60
+    assert settings.guard_policy.window.lease_seconds == 16, "a dead worker's calls and claims end together"

@@ -3,13 +3,14 @@
 -- KEYS: entries index lru expiry state counters
 -- ARGV: digest entry counter given
 -- entry: as it was read; empty: there was none
--- counter: what counts it; given: empty, fresh or stale
+-- counter: what counts it; given: empty, fresh, stale, or fresh to somebody whose misses are not counted: unseen
 -- RETURNS: whether it was taken out
 -- REPEAT: not safe; takes back twice
 -- USES: accounts head
 if A.given ~= '' then
     redis.call('HINCRBY', K.counters, 'broken_hits', 1)
-    redis.call('HINCRBY', K.counters, A.given == 'stale' and 'stale_hits' or 'misses', A.given == 'stale' and -1 or 1)
+    if A.given == 'stale' then redis.call('HINCRBY', K.counters, 'stale_hits', -1) end
+    if A.given == 'fresh' then redis.call('HINCRBY', K.counters, 'misses', 1) end
     local _, _, _, cost = string.match(A.entry, HEAD)
     if cost == '' then
         redis.call('HINCRBY', K.counters, 'unpriced_hits', -1)

@@ -2,8 +2,8 @@
 -- is left to drop.lua, so that a hit pays for as little as possible.
 -- A reader with a shorter time to live than the writer's sees less of an entry's life, and takes nothing out.
 -- KEYS: entries lru counters
--- ARGV: digest ttl_ms stale_ms now
--- stale_ms: empty unless stale answers are wanted; who wants them has been counted as a miss already
+-- ARGV: digest ttl_ms stale_ms now counts
+-- stale_ms: empty unless stale answers are wanted; counts: empty if a miss is not to be counted
 -- RETURNS: {now in ms, entry} if it is fresh, {now} if there is none, otherwise {now, entry, verdict}:
 --   stale      past its time to live, but wanted
 --   over       its time is over, stale or not
@@ -19,7 +19,7 @@ else
     now = tonumber(now)
 end
 local function missed(entry, verdict)
-    if A.stale_ms == '' then redis.call('HINCRBY', K.counters, 'misses', 1) end
+    if A.counts ~= '' then redis.call('HINCRBY', K.counters, 'misses', 1) end
     return {now, entry, verdict}
 end
 

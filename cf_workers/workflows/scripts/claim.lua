@@ -1,7 +1,8 @@
 -- Takes a step on: gives it to this worker with a fence, or says why not.
 -- KEYS: run steps events claims due parked counters outputs
--- ARGV: id step attempt worker dependencies rule lease may_take_over max_deaths wire ttl early passes
--- RETURNS: {verdict, fence, attempts, deaths, outputs of the dependencies, probes}; verdict is one of
+-- ARGV: id step attempt worker dependencies rule lease may_take_over max_deaths wire ttl early passes nonce
+-- RETURNS: {verdict, fence, attempts, deaths, outputs of the dependencies, probes, workers that died}; verdict is
+-- one of
 --   run        execute it
 --   skip       its rule says that it never runs: commit it as skipped
 --   cancel     the run is stopping: commit it as cancelled
@@ -11,7 +12,7 @@
 --   waiting    its next attempt is not due yet
 --   early      a dependency has not ended
 --   over, stale, gone, wire    nothing to do: the run has ended, is at another attempt, is unknown, is too new
--- REPEAT: safe; a claim that was granted and not heard of is held until its lease runs out
+-- REPEAT: safe; with the same nonce, a claim that was granted and not heard of is granted again as it was
 local state = redis.call('HMGET', K.run, 'status', 'stopping', 'attempt', 'version')
 local function nothing_to_do(verdict)
     for _, key in ipairs({K.due, K.parked}) do redis.call('ZREM', key, A.id .. '\t' .. A.step) end
@@ -31,8 +32,9 @@ if step.s == 'succeeded' or step.s == 'failed' or step.s == 'skipped' or step.s 
     return {'done', step.f, step.a, step.d}
 end
 
+local granted = step.s == 'running' and A.nonce ~= '' and step.n == A.nonce
 local took_over = false
-if step.s == 'running' then
+if step.s == 'running' and not granted then
     local member = A.id .. '\t' .. A.step .. '\t' .. step.f
     local renewed = redis.call('ZSCORE', K.claims, member)
     if renewed and tonumber(renewed) > now - tonumber(A.lease) then return {'held', step.f, step.a, step.d} end
@@ -61,18 +63,21 @@ if state[2] ~= '' then verdict = 'cancel' end
 
 if took_over then
     step.d = step.d + 1
+    step.x = step.x or {}
+    if #step.x < 20 then step.x[#step.x + 1] = step.w end
     redis.call('HINCRBY', K.run, 'lost_calls', 1)
     redis.call('HINCRBY', K.counters, 'lost_calls', 1)
-    if tonumber(step.d) >= tonumber(A.max_deaths) and verdict == 'run' then verdict = 'lost' end
-else
+elseif not granted then
     redis.call('HINCRBY', K.run, 'running', 1)
 end
+if verdict == 'run' and tonumber(step.d) >= tonumber(A.max_deaths) then verdict = 'lost' end
 if step.s == 'parked' then redis.call('HINCRBY', K.run, 'parked', -1) end
-step.f = redis.call('HINCRBY', K.run, 'fence', 1)
+if not granted then step.f = redis.call('HINCRBY', K.run, 'fence', 1) end
 step.s = 'running'
 step.w = A.worker
+step.n = A.nonce
 step.due = nil
-if verdict == 'run' then
+if verdict == 'run' and not granted then
     if not step.st then step.st = at end
     if state[1] == 'pending' then
         redis.call('HSET', K.run, 'status', 'running', 'started_at', at)
@@ -91,4 +96,4 @@ if verdict == 'run' and A.passes == '1' then
         outputs[index] = redis.call('HGET', K.outputs, dependency)
     end
 end
-return {verdict, step.f, step.a, step.d, outputs, step.p or 0}
+return {verdict, step.f, step.a, step.d, outputs, step.p or 0, step.x or {}}

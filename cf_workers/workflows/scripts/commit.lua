@@ -2,11 +2,16 @@
 -- KEYS: run steps results outputs order events claims counters
 -- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost saved_nanos
 -- RETURNS: {1, left, running, stopping} when committed, {0, 0, 0, ''} when the fence is stale or the record has expired
--- REPEAT: safe; a second call finds the fence stale
+-- REPEAT: safe; a second call finds the step ended under its own fence, and answers as the first did
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
-if not step or step.s ~= 'running' or tonumber(step.f) ~= tonumber(A.fence) then return {0, 0, 0, ''} end
+if not step or tonumber(step.f) ~= tonumber(A.fence) then return {0, 0, 0, ''} end
 if redis.call('EXISTS', K.run) == 0 then return {0, 0, 0, ''} end
+if step.s == A.status then
+    local now = redis.call('HMGET', K.run, 'left', 'running', 'stopping')
+    return {1, tonumber(now[1]), tonumber(now[2]), now[3]}
+end
+if step.s ~= 'running' then return {0, 0, 0, ''} end
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 

@@ -3,11 +3,13 @@
 -- KEYS: run steps events claims waiting counters
 -- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos probe
 -- RETURNS: 1, or 0 when the fence is stale or the record has expired
--- REPEAT: safe; a second call finds the fence stale
+-- REPEAT: safe; a second call finds the claim given back under its own fence, and changes nothing
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
-if not step or step.s ~= 'running' or tonumber(step.f) ~= tonumber(A.fence) then return 0 end
+if not step or tonumber(step.f) ~= tonumber(A.fence) then return 0 end
 if redis.call('EXISTS', K.run) == 0 then return 0 end
+if step.s == A.state then return 1 end
+if step.s ~= 'running' then return 0 end
 local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 step.s = A.state

@@ -179,3 +179,22 @@ def test_tasks_that_run_here_are_never_swept_here(server, connect):
     kept.channel.qos.restore_visible(interval=1)
 
     assert (server.waiting("work"), server.held()) == (1, 1)
+
+
+def test_a_channel_makes_one_client_for_all_its_commands(connect):
+    channel = connect().channel()
+
+    with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+        assert first is second
+
+
+def test_a_channel_that_was_closed_makes_a_client_on_new_connections(connect):
+    channel = connect().channel()
+    with channel.conn_or_acquire() as before:
+        before.ping()
+    channel.close()
+
+    with channel.conn_or_acquire() as after:
+        assert after is not before
+        assert after.ping()
+    channel.pool.disconnect()

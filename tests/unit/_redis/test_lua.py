@@ -8,13 +8,14 @@ import pytest
 
 from cf_workers._redis import Script
 
-PACKAGES = ("cf_workers.workflows",)
+PACKAGES = ("cf_workers.workflows", "cf_workers.cache")
 FILES = [
     (package, file.name.removesuffix(".lua"))
     for package in PACKAGES
     for file in resources.files(package).joinpath("scripts").iterdir()
-    if file.name.endswith(".lua")
+    if file.name.endswith(".lua") and "-- KEYS:" in file.read_text()
 ]
+"""All scripts but those that others use, which have no header."""
 HEADER = """-- Adds.
 -- KEYS: total
 -- ARGV: by note
@@ -42,7 +43,10 @@ def script(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("package", "name"), FILES, ids=[name for _, name in FILES])
 def test_every_script_uses_all_that_its_header_names_and_nothing_else(package, name):
     script = Script(package, name)
-    text = resources.files(package).joinpath("scripts", f"{name}.lua").read_text()
+    scripts = resources.files(package).joinpath("scripts")
+    text = scripts.joinpath(f"{name}.lua").read_text()
+    for included in " ".join(re.findall("^-- USES: (.*)", text, re.MULTILINE)).split():
+        text += scripts.joinpath(f"{included}.lua").read_text()
     code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
 
     assert set(re.findall(r"\bK\.(\w+)", code)) == set(script.keys)

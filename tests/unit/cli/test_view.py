@@ -76,6 +76,15 @@ def test_a_step_that_never_ran_has_no_time_and_no_cost():
     assert lines_of(view_of("a"), ended("a", 1.0, "skipped", attempts="0")) == ["a: skipped"]
 
 
+def test_an_answer_that_was_known_is_said_to_come_from_the_cache():
+    view = view_of("a")
+
+    lines = lines_of(view, ended("a", 1.0, attempts="0", input_tokens="0", output_tokens="0", cost_nanos="0"))
+
+    assert lines == ["a: succeeded from the cache"]
+    assert any("succeeded, from the cache" in line for line in picture_of(view, height=20))
+
+
 def picture_of(view: RunView, height: int) -> list[str]:
     console = Console(file=io.StringIO(), force_terminal=False, width=100, height=height)
     console.print(Picture(view, console))

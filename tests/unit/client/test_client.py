@@ -330,3 +330,10 @@ def test_a_project_that_is_not_there_is_told_at_the_first_use():
 
 def _said(text):
     return Outcome("succeeded", 1, {}, text)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.5, float("nan")])
+def test_a_time_out_that_cannot_be_kept_is_refused(client, engine, seconds):
+    with pytest.raises(InputError, match="cannot be kept"):
+        client.start_workflow("dag", timeout_seconds=seconds)
+    assert nothing_was_enqueued(engine)

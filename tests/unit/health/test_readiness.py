@@ -27,7 +27,11 @@ class World:
         self.guard = Guard(
             self.client,
             Keys(),
-            GuardPolicy(breaker=BreakerPolicy(consecutive_failures=1, cooldown_seconds=60, longest_cooldown_seconds=60)),
+            GuardPolicy(
+                breaker=BreakerPolicy(
+                    consecutive_failures=1, cooldown_seconds=60, longest_cooldown_seconds=60
+                )
+            ),
         )
         self.queues = [QueueState(queue, 0) for queue in QUEUES]
 

@@ -9,6 +9,7 @@ from cf_workers.planning import Planned, plan_execution
 from cf_workers.settings import load_settings
 from cf_workers.tasks import app, runtime
 from cf_workers.tasks.answering import Direct
+from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
@@ -68,6 +69,7 @@ class Worker:
             ),
             launcher=Launcher(app, engine.store, engine.definitions, engine.joins),
             heartbeat=self.heartbeat,
+            dead_letters=DeadLetters(engine.client, engine.keys),
             provider=self.model,
             answering=Direct(self.model),
             is_cacheable=lambda step: False,

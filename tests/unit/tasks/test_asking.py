@@ -4,6 +4,7 @@ import pytest
 
 from cf_workers.agents.definition import AgentDefinition, AgentReply, DependencyOutput, Usage
 from cf_workers.agents.prices import cost_usd
+from cf_workers.answers import Answer, succeeded
 from cf_workers.errors import (
     CallRejectedError,
     CallTimeoutError,
@@ -14,7 +15,6 @@ from cf_workers.errors import (
     StreamCutError,
 )
 from cf_workers.tasks import asking
-from cf_workers.tasks.answering import Answer
 from cf_workers.workflows.plan import RunHeader
 from tests.support.engine import plan, step
 
@@ -61,7 +61,7 @@ def test_a_call_carries_all_that_shapes_the_answer():
 def test_an_answer_is_kept_with_its_usage_and_price():
     reply = AgentReply("text", MODEL, USAGE, "max_tokens", request_id="req_1")
 
-    outcome = asking.succeeded(Answer(reply, 1.23456), step("a"), attempts=2)
+    outcome = succeeded(Answer(reply, 1.23456), step("a"), attempts=2)
 
     cost = cost_usd(MODEL, USAGE)
     assert (outcome.status, outcome.attempts, outcome.output) == ("succeeded", 2, "text")
@@ -77,7 +77,7 @@ def test_an_answer_is_kept_with_its_usage_and_price():
 def test_a_price_that_is_not_known_is_none_and_never_nothing():
     reply = AgentReply("text", "model-of-tomorrow", USAGE, "end_turn")
 
-    outcome = asking.succeeded(Answer(reply, 0), step("a"), attempts=1)
+    outcome = succeeded(Answer(reply, 0), step("a"), attempts=1)
 
     assert outcome.cost_nanos is None
     assert outcome.result["estimated_cost"] is None

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import redis
 from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
@@ -408,6 +409,102 @@ def test_an_ended_run_gives_back_its_definitions(worker):
     finish(worker, header)
 
     assert not worker.engine.client.exists(worker.engine.keys.definition_users(header.plan.digest))
+
+
+# -- while the server is away
+
+
+class Outage:
+    """The server is away for the next calls of a method of the store, before or after it has obeyed."""
+
+    def __init__(self, worker, monkeypatch, method, *, times, obeyed):
+        self._times, self._obeyed = times, obeyed
+        self._do = getattr(worker.engine.store, method)
+        monkeypatch.setattr(worker.engine.store, method, self)
+        monkeypatch.setattr(worker.runtime.outlast, "_sleep", lambda _: None)
+
+    def __call__(self, *args, **kwargs):
+        if not self._times:
+            return self._do(*args, **kwargs)
+        self._times -= 1
+        if self._obeyed:
+            self._do(*args, **kwargs)
+        raise redis.ConnectionError("away")
+
+
+@pytest.mark.parametrize("obeyed", [False, True])
+@pytest.mark.parametrize("method", ["header", "claim", "commit"])
+def test_an_answer_is_written_down_when_the_server_is_back(worker, monkeypatch, method, obeyed):
+    """The call is not made again, and what follows is released."""
+    header = worker.record(plan("a", step("b", "a")))
+    Outage(worker, monkeypatch, method, times=2, obeyed=obeyed)
+
+    execute(worker, header, "a")
+
+    assert len(worker.model.asked) == 1
+    assert status(worker, header, "a") == "succeeded"
+    assert [message.step for message in worker.published()] == ["b"]
+    document = worker.engine.history.document("r1")
+    assert (document["lost_calls"], document["results"]["a"]["deaths"]) == (0, 0)
+
+
+@pytest.mark.parametrize("obeyed", [False, True])
+def test_a_failed_attempt_is_noted_once_when_the_server_is_back(worker, monkeypatch, obeyed):
+    header = worker.record(plan("a"))
+    worker.model.will(StreamCutError("cut"))
+    Outage(worker, monkeypatch, "defer", times=2, obeyed=obeyed)
+
+    with pytest.raises(Retry):
+        execute(worker, header, "a")
+
+    assert [message.step for message in worker.published()] == ["a"]
+    assert worker.engine.history.document("r1")["lost_calls"] == 1
+
+
+def test_a_retry_that_cannot_be_sent_is_left_to_the_reconciler(worker, monkeypatch, caplog):
+    """The task shows RETRY and not FAILURE: the record says when the next attempt is due."""
+    header = worker.record(plan("a"))
+    worker.model.will(OverloadedError("overloaded"))
+
+    def away(*_):
+        raise OperationalError("away")
+
+    monkeypatch.setattr(execute_step, "try_again", away)
+
+    with pytest.raises(Retry):
+        execute(worker, header, "a")
+
+    assert worker.engine.client.zrange(worker.engine.keys.due, 0, -1) == ["r1\ta"]
+    assert "retry.not_sent run=r1 step=a" in caplog.text
+
+
+def test_an_outage_does_not_make_a_run_s_result_a_failure(worker, monkeypatch):
+    header = worker.record(plan("a"))
+    execute(worker, header, "a")
+    Outage(worker, monkeypatch, "finish", times=2, obeyed=True)
+
+    assert finish(worker, header)["status"] == "succeeded"
+
+
+# -- steps that kill their workers
+
+
+def test_a_step_that_is_given_up_leaves_a_dead_letter(worker):
+    header = worker.record(plan("a", step("b", "a")))
+    worker.heartbeat._steady_since = float("-inf")  # the server has been up for long
+    for n in range(3):
+        claim = worker.engine.claim(header, "a", f"dead{n}", may_take_over=True)
+        worker.engine.client.zadd(worker.engine.keys.claims, {claim.member: 1})
+
+    with pytest.raises(LostError) as caught:
+        execute(worker, header, "a")
+
+    (letter,) = worker.runtime.dead_letters.newest()
+    assert (letter.run, letter.step, letter.agent, letter.attempt) == ("r1", "a", "a", 1)
+    assert (letter.deaths, letter.workers) == (3, ("dead0", "dead1", "dead2"))
+    assert letter.error == caught.value.message
+    assert status(worker, header, "a") == "failed"
+    assert worker.model.asked == []
 
 
 class Refusing:

@@ -261,3 +261,57 @@ def test_a_claim_is_listed_under_run_step_and_fence(engine, id):
 
     assert claim.member == f"{header.run}\t{id}\t1"
     assert json.loads(engine.client.hget(engine.keys.run(header.run).steps, id))["f"] == claim.fence
+
+
+# claims that were granted and not heard of
+
+
+def ask_again(engine, header, id, worker="w1", nonce="n1", **more):
+    return engine.store.claim(
+        header, header.plan.by_id[id], worker, **{"may_take_over": True, **more}, nonce=nonce
+    )
+
+
+def test_a_claim_whose_answer_was_lost_is_granted_again_as_it_was(engine):
+    header = engine.record(diamond())
+    engine.finish_step(header, "start")
+
+    first = ask_again(engine, header, "left")
+    second = ask_again(engine, header, "left")
+
+    assert first == second
+    assert (second.verdict, second.outputs, second.deaths) == ("run", ("fine",), 0)
+    assert engine.field(header.run, "running") == "1"
+    assert engine.field(header.run, "lost_calls") is None
+    assert [event.type for event in engine.history.events(header.run)].count("step.started") == 2
+
+
+def test_another_wish_of_the_same_worker_finds_the_step_held(engine):
+    header = engine.record(plan("a"))
+    ask_again(engine, header, "a")
+
+    assert ask_again(engine, header, "a", nonce="n2").verdict == "held"
+
+
+def test_without_a_nonce_nothing_is_granted_again(engine):
+    header = engine.record(plan("a"))
+    ask_again(engine, header, "a", nonce="")
+
+    assert ask_again(engine, header, "a", nonce="").verdict == "held"
+
+
+def test_the_verdict_that_a_step_is_lost_is_given_again(engine):
+    header = engine.record(plan("a"))
+    die_under(engine, header, "a", 3)
+
+    verdicts = [ask_again(engine, header, "a").verdict for _ in range(2)]
+
+    assert verdicts == ["lost", "lost"]
+    assert engine.field(header.run, "lost_calls") == "3"
+
+
+def test_a_claim_names_the_workers_that_died_under_the_step(engine):
+    header = engine.record(plan("a"))
+    die_under(engine, header, "a", 2)
+
+    assert engine.claim(header, "a", "w9", may_take_over=True).dead == ("w0", "w1")

@@ -67,11 +67,39 @@ def test_a_commit_with_a_stale_fence_changes_nothing(engine):
 def test_a_second_commit_of_the_same_claim_changes_nothing(engine):
     header = engine.record(plan("a", "b"))
     claim = engine.claim(header, "a")
-    engine.store.commit(claim, SUCCEEDED)
+    first = engine.store.commit(claim, SUCCEEDED)
 
-    assert engine.store.commit(claim, SUCCEEDED) is None
+    assert engine.store.commit(claim, SUCCEEDED) == first, (
+        "whoever did not hear of the first goes on as after it"
+    )
+    assert engine.store.commit(claim, FAILED) is None
     assert engine.field(header.run, "left") == "1"
     assert engine.history.document(header.run)["execution_order"] == ["a"]
+    assert [event.type for event in engine.history.events(header.run)].count("step.succeeded") == 1
+
+
+@pytest.mark.parametrize("how", ["defer", "park"])
+def test_giving_a_claim_back_twice_changes_nothing(engine, how):
+    header = engine.record(plan("a"))
+    claim = engine.claim(header, "a")
+    more = {"attempts": 1, "lost_calls": 1} if how == "defer" else {}
+
+    for _ in range(2):
+        assert getattr(engine.store, how)(claim, countdown=5, reason="x", **more)
+
+    assert engine.field(header.run, "running") == "0"
+    assert engine.field(header.run, "lost_calls") == ("1" if how == "defer" else None)
+    assert engine.field(header.run, "parked") == (None if how == "defer" else "1")
+    assert len(engine.history.events(header.run)) == 4
+
+
+def test_a_claim_cannot_be_given_back_after_the_next_one(engine):
+    header = engine.record(plan("a"))
+    first = engine.claim(header, "a")
+    engine.store.defer(first, attempts=1, countdown=0, reason="x")
+    engine.store.defer(engine.claim(header, "a"), attempts=2, countdown=0, reason="y")
+
+    assert not engine.store.defer(first, attempts=1, countdown=0, reason="x")
 
 
 def test_a_commit_after_the_record_has_expired_leaves_nothing_behind(engine):
