@@ -232,6 +232,14 @@ def _begin(sender: Any, **_: Any) -> None:
 
 
 @signals.worker_ready.connect(weak=False)
+def _announce(sender: Any, **_: Any) -> None:
+    """Nothing is logged before Celery has set logging up."""
+    duties = _duties.get(os.getpid())
+    if sender.app is app and duties is not None and duties.probes is not None:
+        duties.probes.announce()
+
+
+@signals.worker_ready.connect(weak=False)
 def _say_ready(sender: Any, **_: Any) -> None:
     """Celery says so at the level INFO; a worker at its default level says it as well."""
     if sender.app is app and not logging.getLogger("celery.apps.worker").isEnabledFor(logging.INFO):

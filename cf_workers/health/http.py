@@ -73,6 +73,9 @@ class ProbeServer:
         self._server = ThreadingHTTPServer(self._address, Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, name="probes", daemon=True).start()
+
+    def announce(self) -> None:
+        """Say in the log where it listens."""
         log.info("probes.listening host=%s port=%d", self._address[0], self.port)
 
     def stop(self) -> None:

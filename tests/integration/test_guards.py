@@ -6,7 +6,9 @@ The same scenarios at full length, with their figures: `benchmarks/guards.py`.
 from __future__ import annotations
 
 import json
+import re
 import time
+import urllib.request
 from collections import Counter
 from uuid import uuid4
 
@@ -195,15 +197,19 @@ def test_steps_wait_for_an_open_breaker_without_slot_or_message_and_come_back_in
     back = [call.received_at - opens for call in fleet.stack.calls() if call.received_at > opens - 1]
     assert -0.2 <= min(back) <= 2
     assert max(Counter(int(at) for at in back).values()) <= 100
+    unknown = command("breaker", "reset", "nobody")
+    assert (unknown.code, "no breaker has the scope 'nobody'" in unknown.err) == (2, True)
     assert command("health").code == 0
 
 
-def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fleet(fleet_of):
-    fleet = fleet_of()
+def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fleet(fleet_of, tmp_path):
+    alive = tmp_path / "alive"
+    fleet = fleet_of(WORKER__HEARTBEAT_FILE=str(alive))
     fleet.stack.worker("-c", "8")
     fleet.provider(latency=1.0)
     runs = fleet.start(24, options=BATCH)
     eventually(lambda: fleet.stack.simulator.stats().in_flight == 7, "batch to take what it may")
+    assert alive.exists()
 
     waits = []
     for _ in range(2):
@@ -217,17 +223,28 @@ def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fle
     assert fleet.stack.simulator.stats().peak_in_flight <= 8
 
 
+def probe(worker, path):
+    """Ask a worker that listens on a port of the system's choice."""
+    worker.wait_for("probes.listening")
+    port = re.search(r"probes.listening host=\S+ port=(\d+)", worker.output())[1]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+        return answer.status, json.load(answer)
+
+
 def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, cf):
     fleet = fleet_of(LIMITS__MAX_CONCURRENT_AGENTS="5", HEALTH__PORT="0")
     workers = [fleet.stack.celery("worker", "--without-mingle", "-l", "INFO", until=None) for _ in range(2)]
     for worker in workers:
         worker.wait_for(" ready.")
-    fleet.provider(latency=0.2)
+    fleet.provider(latency=1.0)
 
-    runs = fleet.start(50)
+    runs = fleet.start(40)
     eventually(lambda: fleet.guard.status(fleet.scope).waiters.total > 5, "some to wait")
     limits = cf()("limits", "status").plain
 
+    probes = [probe(worker, path) for worker in workers for path in ("healthz", "readyz")]
+    assert [status for status, _ in probes] == [200] * 4
+    assert probes[1][1]["checks"]["workers"]["says"] == "2 alive"
     assert "at most 5" in limits
     assert "the most calls that may be in flight are" in limits
     assert all_succeed(runs)

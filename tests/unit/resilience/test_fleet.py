@@ -23,11 +23,11 @@ def fleet_with(guard_with, server_time):
     return build
 
 
-def overload(fleet: Fleet, calls: int, tenants: str = "ab") -> None:
+def overload(fleet: Fleet, calls: int, tenants: str = "ab", lane: str = "batch") -> None:
     """Submit twice of what the limits allow, within two seconds, and watch for a minute."""
     start = fleet.time.seconds
     for number in range(calls):
-        fleet.submit(Call(f"r{number}", tenants[number % len(tenants)]), start + fleet.draw.uniform(0, 2))
+        fleet.submit(Call(f"r{number}", tenants[number % len(tenants)], lane), start + fleet.draw.uniform(0, 2))
     fleet.run(start + SECONDS)
 
 
@@ -67,15 +67,16 @@ def test_limits_that_are_only_learnt_from_headers_are_used_up_as_well(fleet_with
     assert len(late) < 1.1 * 120 * 50 / 60
 
 
+@pytest.mark.parametrize("lane", ["batch", "interactive"])
 @pytest.mark.parametrize("weights", [{}, {"a": 3.0}])
-def test_two_tenants_share_by_weight(fleet_with, weights) -> None:
+def test_two_tenants_share_by_weight(fleet_with, weights, lane) -> None:
     fleet = fleet_with(
         limits={"requests_per_minute": 120, "burst_seconds": 60},
         fairness=FairnessPolicy(weights=weights),
         limits_by_class={"opus": LimitsPolicy(120)},
     )
 
-    overload(fleet, 240)
+    overload(fleet, 240, lane=lane)
 
     served = Counter(call.tenant for _, call in fleet.done)
     share = weights.get("a", 1.0) / (weights.get("a", 1.0) + 1)
