@@ -148,7 +148,7 @@ class Trial:
         return project.agent("writer")
 
     def _workflow(self, number: int) -> dict[str, Any]:
-        name = f"chaos-{number % 5 if self.plan.cached else number}"
+        name = f"chaos-{number // 3 if self.plan.cached else number}"
         return {"name": name, "steps": [step(id, *GRAPH[id], task=f"{name} {id}") for id in GRAPH]}
 
     def _targets(self) -> list[tuple[str, list[str]]]:
