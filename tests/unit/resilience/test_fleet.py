@@ -27,9 +27,8 @@ def overload(fleet: Fleet, calls: int, tenants: str = "ab", lane: str = "batch")
     """Submit twice of what the limits allow, within two seconds, and watch for a minute."""
     start = fleet.time.seconds
     for number in range(calls):
-        fleet.submit(
-            Call(f"r{number}", tenants[number % len(tenants)], lane), start + fleet.draw.uniform(0, 2)
-        )
+        call = Call(f"r{number}", tenants[number % len(tenants)], lane)
+        fleet.submit(call, start + fleet.draw.uniform(0, 2))
     fleet.run(start + SECONDS)
 
 
