@@ -102,7 +102,9 @@ def outage_findings(size: Size, settings: Mapping[str, str] | None = None) -> Re
     aim = found.longest_cooldown + 2
     busiest = max(found.per_second_open)
     rate = sum(found.per_second_open) / len(found.per_second_open)
-    retried = Counter({reason[:70]: number for reason, number in found.retried_for.items()})
+    retried: Counter[str] = Counter()
+    for reason, number in found.retried_for.items():
+        retried[reason[:70]] += number
     findings = [
         Finding(
             "requests a second while the breaker is open: mean, busiest second",
