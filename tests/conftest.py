@@ -30,6 +30,9 @@ from tests.support.waiting import eventually
 PROCESSES = pytest.StashKey[Processes]()
 SHARED_PROCESSES = pytest.StashKey[Processes]()
 
+NOWHERE = "redis://127.0.0.1:1/0"
+"""The server of a test that names none, so that none is started for it."""
+
 HOUSE_AGENTS = ("writer", "reviewer", "tester")
 """The agents of the shared worker's own project; `project` begins with the same."""
 
@@ -39,6 +42,7 @@ def pytest_configure() -> None:
     forget_private_settings()
     state = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="cf-workers-tests-")
     atexit.register(shutil.rmtree, state, ignore_errors=True)  # after all that ends at exit
+    os.environ["CF_WORKERS_REDIS_URL"] = NOWHERE
 
 
 @pytest.fixture(scope="session")

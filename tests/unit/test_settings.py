@@ -15,6 +15,11 @@ def env(monkeypatch):
     return lambda **values: [monkeypatch.setenv(name, value) for name, value in values.items()]
 
 
+@pytest.fixture(autouse=True)
+def _no_server_named(monkeypatch):
+    monkeypatch.delenv("CF_WORKERS_REDIS_URL", raising=False)
+
+
 def test_the_defaults_are_the_documented_ones():
     settings = load_settings(environ={})
 
