@@ -1,6 +1,5 @@
 """A workflow is read whole, and everything that is wrong with it is said at once."""
 
-
 import pytest
 
 from cf_workers.errors import ProjectError, UnknownWorkflowError
