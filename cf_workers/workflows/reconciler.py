@@ -253,15 +253,19 @@ class Reconciler:
         states = {
             step: json.loads(state) for step, state in self._client.hgetall(self._keys.run(run).steps).items()
         }
+        empty: dict[str, bool] = {}  # asked once a lane: looking at a queue takes a connection
         for step, since in _ready(header, states, began):
-            if now - since >= self._patience(header, step):
+            if now - since < self.policy.patience_seconds:
+                continue
+            lane = header.plan.by_id[step].lane
+            if lane not in empty:
+                empty[lane] = self._queue_length(lane) == 0
+            if empty[lane] or now - since >= self._busy_patience(run, step):
                 log.warning("step.lost run=%s step=%s ready_for=%.0f", run, step, now - since)
                 self._send(run, attempt, step, now)
 
-    def _patience(self, header: RunHeader, step: str) -> float:
-        if self._queue_length(header.plan.by_id[step].lane) == 0:
-            return self.policy.patience_seconds
-        _, times = self._sent.get((header.run, step), (0.0, 0))
+    def _busy_patience(self, run: str, step: str) -> float:
+        _, times = self._sent.get((run, step), (0.0, 0))
         return float(self.policy.busy_patience_seconds * 2 ** min(times, 6))
 
     def _resend(self, run: str, step: str, now: float) -> bool:

@@ -22,6 +22,7 @@ class World:
         self.engine = engine
         self.time = server_time
         self.waiting = 0
+        self.looks_at_queues = 0
         self.heartbeat = self._heartbeat("w1")
         self.heartbeat.beat()
         self.reconciler = self.another(self.heartbeat)
@@ -37,10 +38,14 @@ class World:
             store=self.engine.store,
             launcher=self.engine.launcher,
             heartbeat=heartbeat or self._heartbeat("w2"),
-            queue_length=lambda _: self.waiting,
+            queue_length=self.queue_length,
             policy=policy,
             clock=self.time.now,
         )
+
+    def queue_length(self, queue):
+        self.looks_at_queues += 1
+        return self.waiting
 
     def tick_for(self, seconds, every=1.0):
         """Tick for a while; returns what was sent: after how many seconds, and what."""
@@ -309,6 +314,16 @@ def test_a_step_that_waits_in_a_full_queue_is_given_more_time_each_time(world):
 
     assert sent_steps(sent) == ["a", "a", "a"]
     assert [at for at, _ in sent] == pytest.approx([60, 120, 240], abs=11)
+
+
+def test_a_look_at_a_run_looks_at_each_queue_once_however_many_steps_wait_in_it(world):
+    """Looking at a queue takes a connection to the broker."""
+    world.engine.record(plan(*"abcdefgh"))
+    world.waiting = 500
+
+    world.tick_for(9, every=9)
+
+    assert world.looks_at_queues == 1
 
 
 def test_only_steps_that_are_ready_are_sent(world):
