@@ -151,6 +151,44 @@ def test_tenants_with_scarce_limits_all_get_through_and_are_hardly_ever_refused(
     assert fleet.redis.hlen("unacked") == 0
 
 
+@pytest.mark.slow
+def test_tenants_share_scarce_limits_by_weight_and_none_is_wasted(fleet_of):
+    weights = {"red": 1.0, "blue": 2.0}
+    fleet = fleet_of(
+        LIMITS__REQUESTS_PER_MINUTE="900",
+        LIMITS__BURST_SECONDS="2",
+        LIMITS__WEIGHTS=json.dumps(weights),
+    )
+    fleet.provider(requests_per_minute=900, burst_seconds=3.0, latency=0.2)
+    clients, workers, runs = {}, [], {name: [] for name in weights}
+    for name in weights:
+        fleet.stack.settings["CF_WORKERS_NAMESPACE"] = name
+        clients[name] = fleet.stack.client(fleet.project)
+        workers.append(fleet.stack.celery("worker", "--without-mingle", "-l", "INFO", until=None))
+    for worker in workers:
+        worker.wait_for(" ready.")
+    for _ in range(80):
+        for name, client in clients.items():
+            runs[name] += fleet.start(1, client=client, options=BATCH)
+    began = time.time()
+
+    assert all_succeed([*runs["red"], *runs["blue"]], timeout=60)
+
+    calls = fleet.stack.calls()
+    assert sum(call.status == 429 for call in calls) < 0.01 * len(calls)
+    arrivals = sorted(call.received_at for call in calls)
+    assert len(calls) / (15 * (arrivals[-1] - arrivals[0]) + 30) > 0.85
+    ends = {name: ends_between(fleet, name, mine, began, began + 4) for name, mine in runs.items()}
+    assert ends["red"] / sum(ends.values()) == pytest.approx(1 / 3, rel=0.2)
+    assert fleet.redis.hlen("unacked") == 0
+
+
+def ends_between(fleet, namespace, runs, first, last) -> int:
+    keys = Keys(namespace)
+    states = [json.loads(fleet.redis.hget(keys.run(run.id).steps, "only")) for run in runs]
+    return sum(first <= float(state["fin"]) < last for state in states)
+
+
 @pytest.fixture
 def cf(own_stack, fleet_of, project, tmp_path):
     def commands() -> Commands:
