@@ -28,6 +28,7 @@ COMMANDS = {
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
     "config": ("cf_workers.cli.config:config", "Settings and project file: show, validate, migrate, schema."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
+    "doctor": ("cf_workers.cli.doctor:doctor", "What is wrong here, and what to do about it? For people."),
     "cache": (
         "cf_workers.cli.cache:cache",
         "The response cache: stats, clear, invalidate, warm, inspect.",
