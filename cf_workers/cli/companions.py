@@ -17,6 +17,9 @@ from typing import NoReturn
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 LOG_LIMIT = 1_000_000
+ORPHAN_PATIENCE = 5.0
+"""Seconds that a process whose starter was killed gives to what it has begun."""
+
 LOOK_AGAIN = 0.05
 
 
@@ -37,6 +40,22 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def attended_argv(module: str, *args: str, patience: float) -> list[str]:
+    """The command that runs a module until it ends, or until its standard input does.
+
+    Args:
+        patience: seconds that it is given to stop by itself when its starter is gone.
+    """
+    # -P keeps the working directory from shadowing modules; the package must be found all the same.
+    return [sys.executable, "-P", "-m", "cf_workers.cli.attended", f"{patience:g}", module, *args]
+
+
+def attended_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for such a command."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), environ.get("PYTHONPATH")]))
+    return {**environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
 class Companion:
     """A Python module running in a process group of its own; it ends when this process does.
 
@@ -47,17 +66,15 @@ class Companion:
 
     def __init__(self, module: str, *args: str, log: Path, environ: Mapping[str, str]) -> None:
         self.log = log
-        # -P keeps the working directory from shadowing modules; the package must be found all the same.
-        path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), environ.get("PYTHONPATH")]))
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if _is_full(log) else os.O_APPEND)
         output = os.open(log, flags, 0o600)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-m", "cf_workers.cli.attended", module, *args],
+                attended_argv(module, *args, patience=ORPHAN_PATIENCE),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+                env=attended_environ(environ),
                 start_new_session=True,
             )
         finally:

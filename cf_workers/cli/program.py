@@ -21,6 +21,7 @@ from cf_workers.errors import CfWorkersError, ConfigError, InputError
 COMMANDS = {
     "execute": ("cf_workers.cli.execute:execute", "Run one agent."),
     "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
+    "up": ("cf_workers.cli.up:up", "The whole local stack in the foreground: server, workers, beat, Flower."),
     "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, explain, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),

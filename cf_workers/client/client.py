@@ -94,6 +94,11 @@ class Client:
         return self._here.project
 
     @property
+    def project_path(self) -> Path | None:
+        """The project file; `None` where there is none. Needs no server."""
+        return self._here.project_path
+
+    @property
     def settings(self) -> Settings:
         """The settings in force; needs no server."""
         return self._here.settings

@@ -123,7 +123,7 @@ def _of_broker(settings: Settings, environ: Mapping[str, str]) -> Iterator[Findi
             yield Finding("broker", OK, f"CELERY_BROKER_URL is in force: {describe_url(theirs)}")
             return
         state = describe_url(settings.redis_url) if settings.redis_url else "this project's embedded Valkey"
-        says = f"messages go to CELERY_BROKER_URL ({describe_url(theirs)}), while state and results are at {state}"
+        says = f"messages go to CELERY_BROKER_URL ({describe_url(theirs)}), state and results to {state}"
         yield Finding("broker", ADVICE, says, "if that is not meant, set CF_WORKERS_BROKER_URL or unset it")
         return
     says = (
