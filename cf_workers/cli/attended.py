@@ -1,4 +1,4 @@
-"""`python -m cf_workers.cli.attended PATIENCE MODULE ARGS…`: run a module, and stop it when the starter is gone.
+"""`python -m cf_workers.cli.attended PATIENCE MODULE ARGS…`: run a module, stop it when the starter is gone.
 
 The starter holds the other end of standard input: when it dies, however it dies, the pipe ends and this
 process asks itself to stop, insists after PATIENCE seconds, and then ends. So a command that is killed leaves

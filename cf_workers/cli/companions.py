@@ -86,21 +86,34 @@ class Companion:
 
     def stop(self, *, patience: float) -> None:
         """Ask it to end, insist after `patience` seconds, and end it by force if that does not help."""
-        with contextlib.suppress(ProcessLookupError):
-            for number, seconds in ((signal.SIGTERM, patience), (signal.SIGTERM, 8.0), (signal.SIGKILL, 8.0)):
-                if not self.running:
-                    break
-                self._process.send_signal(number)
-                self._wait(seconds)
+        self.ask_to_end(patience=patience)
+        self.insist()
+
+    def ask_to_end(self, *, patience: float) -> bool:
+        """Ask it to end once it has done what it has begun; whether it ends within `patience` seconds."""
+        self._send(signal.SIGTERM)
+        return self.wait(patience)
+
+    def insist(self) -> None:
+        """Ask a second time, which means at once, and end it by force if that does not help."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.running:
+                self._send(number)
+                self.wait(8.0)
         if self._process.stdin is not None:
             self._process.stdin.close()
 
-    def _wait(self, seconds: float) -> None:
-        """Wait for its end; an interruption means that nobody wants to wait any longer."""
+    def _send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ends in time; an interruption means that nobody wants to wait any longer."""
         deadline = time.monotonic() + seconds
         with contextlib.suppress(KeyboardInterrupt):
             while self.running and time.monotonic() < deadline:
                 time.sleep(LOOK_AGAIN)
+        return not self.running
 
 
 def _is_full(log: Path) -> bool:

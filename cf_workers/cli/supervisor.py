@@ -125,7 +125,7 @@ class Supervisor:
     def _start_again(self, process: _Process) -> bool:
         """Say how a process ended, and start it again unless that is of no use."""
         name, started = process.program.name, self._has_started(process)
-        process.finish_reading()
+        process.kill()
         self._tell(f"{name} {process.how_it_ended}; it said last:")
         for line in process.last_lines:
             self._tell(f"    {line}")
@@ -231,17 +231,14 @@ class _Process:
             self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """End it and its children at once; safe when it has ended."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
+        """End it and its children at once, and take in what it said last; safe when it has ended."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
         if self._popen.stdin is not None:
             self._popen.stdin.close()
-        self.finish_reading()
-
-    def finish_reading(self) -> None:
-        """Wait for what it said last; a child of its own may hold the pipe open."""
-        self._reader.join(timeout=2)
+        self._reader.join(timeout=2)  # a child of its own may hold the pipe open
 
     def _read(self) -> None:
         assert self._popen.stdout is not None  # noqa: S101

@@ -58,8 +58,8 @@ def up(workers: int, beat: bool, flower: bool, flower_port: int) -> None:
     with Client(config=session().config, announce=notice) as client:
         _check_project(client)
         port = _free_port(flower_port) if flower else None
-        client.operations.queues()  # the broker answers, and so
-        client.ping()  # does the server
+        client.ping()
+        client.operations.queues()  # asks the broker
         _tell_what_is_missing(client)
         context = client.context
         programs = _programs(context, names, workers=workers, port=port)
