@@ -40,7 +40,7 @@ end
 if Gate.closed_until then
     return refuse('gate_closed', math.min(Gate.closed_until - now, policy.gate.recheck), Gate.closed_until)
 end
-local verdict, wait = Breaker.ask(Window.duration())
+local verdict, wait = Breaker.ask(Window.is.duration or 1)
 if verdict == 'refuse' then
     return refuse('breaker_' .. Breaker.is.state, math.min(wait, policy.gate.recheck), now + wait)
 end

@@ -81,7 +81,7 @@ def test_a_tenant_that_has_done_its_work_leaves_its_share_to_the_others_at_once(
         limits_by_class={"opus": LimitsPolicy(900, burst_seconds=2)},
         fairness=FairnessPolicy(weights={"red": 1.0, "blue": 2.0}),
     )
-    fleet.latency, fleet.wakes = 0.2, True
+    fleet.latency = 0.2
     start = fleet.time.seconds
     for number in range(160):
         fleet.submit(Call(f"r{number}", ("red", "blue")[number % 2]), start + number * 0.008)
@@ -100,7 +100,7 @@ def test_a_tenant_that_has_done_its_work_leaves_its_share_to_the_others_at_once(
 @pytest.mark.parametrize("latency", [0.3, 10.0])
 def test_the_slots_of_a_cap_are_used_to_the_end_of_a_backlog(fleet_with, latency) -> None:
     fleet = fleet_with(limits={"burst_seconds": 60}, window=WindowPolicy(cap=10))
-    fleet.latency, fleet.wakes = latency, True
+    fleet.latency = latency
     start = fleet.time.seconds
     for number in range(100):
         fleet.submit(Call(f"r{number}", "a"), start + number * 0.002)
@@ -109,8 +109,7 @@ def test_the_slots_of_a_cap_are_used_to_the_end_of_a_backlog(fleet_with, latency
     ended = max(moment for moment, _ in fleet.done)
     assert len(fleet.done) == 100
     assert fleet.most_in_flight <= 10
-    assert fleet.refusals.total() < 400
-    print("USED", latency, 100 * latency / (9 * (ended - start)), fleet.refusals, ended - start)
+    assert fleet.refusals.total() < 200
     assert 100 * latency / (9 * (ended - start)) > 0.8  # a tenth of the slots is kept for interactive work
 
 
