@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cf_workers.errors import OverloadedError
+from cf_workers.errors import ProviderDownError
 from cf_workers.resilience import (
     Admitted,
     Ask,
@@ -22,7 +22,7 @@ PERMANENT_KEYS = ("cfw:guards", "cfw:guards:changes")
 
 LIMITS = LimitsPolicy(requests_per_minute=600, burst_seconds=2)
 NO_RESERVE = FairnessPolicy(interactive_reserve=0)
-BROKEN = failed(OverloadedError("scripted", {"status": 529}))
+BROKEN = failed(ProviderDownError("scripted", {"status": 503}))
 FINE = answered(input_tokens=1, output_tokens=1)
 
 
@@ -71,11 +71,12 @@ def test_a_slot_that_comes_free_goes_to_the_next_in_the_line(guard_with, server_
     waits = queue_up(guard, 20)
     assert forward(guard) == []
 
+    server_time.advance(2)
     guard.settle(permits[0], FINE)
     guard.settle(permits[1], FINE)
 
+    assert min(waits) >= 2
     assert forward(guard) == ["r0", "r1"]
-    assert min(waits) > 1
     assert isinstance(guard.admit(Ask(SCOPE, waiter="r0")), Admitted)
 
 
@@ -95,15 +96,16 @@ def test_tenants_are_brought_forward_by_their_shares(guard_with, server_time) ->
     fairness = FairnessPolicy(interactive_reserve=0, weights={"a": 1, "b": 3})
     guard = guard_with(limits=LIMITS, fairness=fairness)
     drain(guard, tenant="c")
-    for name in "ab":
-        queue_up(guard, 40, name, tenant=name)
+    for number in range(40):
+        for name in "ab":
+            queue_up(guard, 1, f"{name}{number}-", tenant=name)
     server_time.advance(2)
 
     called = forward(guard)
-    coming = [waiter.split("\t")[1] for waiter in coming_now(guard, server_time)]
+    coming = [waiter.split(b"\t")[1].decode() for waiter in coming_now(guard, server_time)]
 
     assert len(called) == len(set(called))
-    assert len(coming) == 20
+    assert len(coming) == 20  # as many as the bucket has enough for
     assert coming.count("b") == pytest.approx(15, abs=1)
 
 
@@ -153,9 +155,7 @@ def test_a_reset_breaker_lets_those_who_wait_come_at_once_and_at_a_pace(opened, 
     assert sum(came) == 200
 
 
-def test_a_breaker_that_is_closed_by_its_probes_lets_those_come_whose_turn_is_far(
-    opened, server_time
-) -> None:
+def test_a_breaker_that_its_probes_close_lets_those_come_whose_turn_is_far(opened, server_time) -> None:
     queue_up(opened, 300, "late")
     server_time.advance(60.05)
     probes = [opened.admit(Ask(SCOPE, waiter=f"r{number}")).permit for number in range(2)]
@@ -174,6 +174,7 @@ def test_those_who_never_come_hold_nobody_up_for_longer_than_their_grace(guard_w
     guard = guard_with(window=WindowPolicy(cap=2), fairness=NO_RESERVE)
     permits = drain(guard)
     queue_up(guard, 6)
+    server_time.advance(2)
     for permit in permits:
         guard.settle(permit, FINE)
     assert forward(guard) == ["r0", "r1"]
@@ -187,6 +188,7 @@ def test_those_who_leave_the_line_make_room_in_it_at_once(guard_with, server_tim
     guard = guard_with(window=WindowPolicy(cap=2), fairness=NO_RESERVE)
     permits = drain(guard)
     queue_up(guard, 6)
+    server_time.advance(2)
     for permit in permits:
         guard.settle(permit, FINE)
 
