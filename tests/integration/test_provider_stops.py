@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.integration
 
 SOON = 5.0
-"""Seconds within which a stopped call is back: far less than any of these calls would wait, far more than it takes."""
+"""Seconds within which a stopped call is back: less than any of these would wait, far more than it takes."""
 
 
 def call(timeout=30.0, max_tokens=64) -> AgentCall:
