@@ -40,6 +40,13 @@ COMMANDS = {
 }
 """Name, where the command is, and what it does in a line."""
 
+OLD_NAMES = {
+    "run": "cf_workers.cli.old_names:run",
+    "list": "cf_workers.cli.old_names:list_",
+    "info": "cf_workers.cli.old_names:info",
+}
+"""Commands of the older command line; they work, and are not in the help."""
+
 USAGE, INTERRUPTED = 2, 130
 
 
@@ -51,9 +58,10 @@ class Program(Noun):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Load a command."""
-        if cmd_name not in COMMANDS:
+        home = COMMANDS[cmd_name][0] if cmd_name in COMMANDS else OLD_NAMES.get(cmd_name)
+        if home is None:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        module, _, name = home.partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 
