@@ -24,7 +24,7 @@ from cf_workers.resilience.breaker import Transition, noted, transitions
 from cf_workers.resilience.ending import Ending
 from cf_workers.resilience.gate import spend_stops_until
 from cf_workers.resilience.limits import read_headers
-from cf_workers.resilience.permit import Admitted, Ask, Permit, Refused, Settled
+from cf_workers.resilience.permit import Admitted, Ask, Permit, Refused, Settled, Waiter
 from cf_workers.resilience.policy import GuardPolicy
 from cf_workers.resilience.scope import Scope
 from cf_workers.resilience.status import ScopeStatus, status_of
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _ROOM = "cf_workers.resilience"
 _ADMIT, _SETTLE, _RENEW = Script(_ROOM, "admit"), Script(_ROOM, "settle"), Script(_ROOM, "renew")
+_FORWARD, _LEAVE = Script(_ROOM, "forward"), Script(_ROOM, "leave")
 _DESCRIBE, _RESET = Script(_ROOM, "describe"), Script(_ROOM, "reset")
 
 _REMEMBER_EVERY_SECONDS = 60.0
@@ -117,6 +118,19 @@ class Guard:
             told.get("gate_until"),
             told.get("stopped_until"),
         )
+
+    def forward(self, scope: Scope) -> tuple[Waiter, ...]:
+        """Those who may ask again now although their turn comes later, since there is room for them.
+
+        They count as on their way. Nobody where Redis does not answer.
+        """
+        told = self._told(_FORWARD, scope, {})
+        # Lua spells an empty list as an empty object
+        return tuple(Waiter(*member.split("\t", 2)) for member in (told or {}).get("waiters") or ())
+
+    def leave(self, scope: Scope, waiters: Iterable[Waiter]) -> None:
+        """Take those out of the line who will not ask again."""
+        self._told(_LEAVE, scope, {"members": [str(waiter) for waiter in waiters]})
 
     def renew(self, permits: Iterable[Permit]) -> frozenset[Permit]:
         """Keep calls counted as in flight, well within each `lease_seconds`; those that have lapsed."""

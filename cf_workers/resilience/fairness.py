@@ -24,6 +24,8 @@ class FairnessPolicy:
         spacing_seconds: between two turns when neither limits nor window say more.
         eagerness: turns come this much faster than calls can be admitted, so that nothing lies idle.
         turns: how often a caller that just misses keeps its place.
+        ahead_seconds: about how long one whose turn is brought forward takes to come.
+        at_once: how many turns are brought forward at a time, at most.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -35,6 +37,8 @@ class FairnessPolicy:
     spacing_seconds: float = 0.02
     eagerness: float = 1.1
     turns: int = 5
+    ahead_seconds: float = 0.1
+    at_once: int = 50
 
     def __post_init__(self) -> None:
         for tenant, weight in self.weights.items():
@@ -56,4 +60,6 @@ class FairnessPolicy:
             "spacing": self.spacing_seconds,
             "eagerness": self.eagerness,
             "turns": self.turns,
+            "ahead": self.ahead_seconds,
+            "at_once": self.at_once,
         }

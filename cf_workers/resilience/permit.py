@@ -84,6 +84,22 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Waiter:
+    """Somebody who was refused and may ask again before its time.
+
+    Args:
+        name: what it was asked under.
+    """
+
+    lane: str
+    tenant: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.lane}\t{self.tenant}\t{self.name}"
+
+
+@dataclass(frozen=True)
 class Settled:
     """What a settled call changed.
 

@@ -67,7 +67,12 @@ class ReconcilerPolicy:
 
 
 class Reconciler:
-    """Compares what is recorded with what is under way, and sends again what was lost."""
+    """Compares what is recorded with what is under way, and sends again what was lost.
+
+    Args:
+        queue_length: of a queue, for whether somebody will come to a step soon.
+        forward: done before each look at parked steps, while there are any: it may unpark some.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Reconciler:
         launcher: Launcher,
         heartbeat: Heartbeat,
         queue_length: Callable[[str], int],
+        forward: Callable[[], None] = lambda: None,
         policy: ReconcilerPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +93,7 @@ class Reconciler:
         self._launcher = launcher
         self._heartbeat = heartbeat
         self._queue_length = queue_length
+        self._forward = forward
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
@@ -174,6 +181,9 @@ class Reconciler:
         """
         moment = self._server_time() if now is None else now
         budget = self._release_budget()
+        if not self._client.zcard(self._keys.parked):
+            return
+        self._forward()
         woken = self._range(self._keys.parked, _WOKEN)
         until = moment + self.policy.ahead_seconds
         due = [m for m in self._range(self._keys.parked, until)[: len(woken) + budget] if m not in {*woken}]

@@ -23,12 +23,21 @@ function Window.drop_expired()
     Window.in_flight = Window.in_flight - #expired
 end
 
+local function slots(lane)
+    local size = math.max(1, math.floor(Window.is.size))
+    return lane == 'interactive' and size or size - math.floor(size * policy.line.reserve)
+end
+
 -- Whether one more call may fly; some slots are kept for interactive ones.
 function Window.has_room(lane)
-    local size = math.max(1, math.floor(Window.is.size))
-    if size == math.huge then return true end
-    if lane ~= 'interactive' then size = size - math.floor(size * policy.line.reserve) end
-    return Window.in_flight < size
+    return Window.is.size == math.huge or Window.in_flight < slots(lane)
+end
+
+-- How many slots are free, or will be by the time that somebody who is called for them has come.
+function Window.room(lane)
+    if Window.is.size == math.huge then return math.huge end
+    local ending = Window.in_flight * math.min(1, policy.line.ahead / Window.duration())
+    return slots(lane) - Window.in_flight + math.floor(ending)
 end
 
 function Window.scarce()
