@@ -21,11 +21,12 @@ from cf_workers.errors import CfWorkersError, ConfigError, InputError
 COMMANDS = {
     "execute": ("cf_workers.cli.execute:execute", "Run one agent."),
     "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
-    "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, cancel, retry."),
+    "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, explain, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
     "breaker": ("cf_workers.cli.guards:breaker", "Circuit breakers: status, reset."),
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
+    "config": ("cf_workers.cli.config:config", "Settings and project file: show, validate, migrate, schema."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
     "cache": (
         "cf_workers.cli.cache:cache",
