@@ -144,7 +144,7 @@ class Store:
         fresh = now + self._ttl_ms
         head = Head(now, fresh, fresh + self._stale_ms, cost_nanos, dict(tags))
         entry = seal(key, head, encoded, self._secret.get(), compress_above=policy.compress_above_bytes)
-        fits = len(encoded) <= policy.max_document_bytes
+        fits = encoded.size <= policy.max_document_bytes
         stored, _ = _PUT(
             self._client,
             vars(self._shards[self._shard(key)]),
