@@ -12,8 +12,8 @@ import redis
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
-from cf_workers.agents.prices import cost_usd
-from cf_workers.answers import NANOS, Answer, answer_of, document_of, key_of
+from cf_workers.agents.prices import cost_nanos
+from cf_workers.answers import Answer, answer_of, document_of, key_of
 from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply
 from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
 from cf_workers.tasks.answering import Answering, Caller, NotNow
@@ -106,12 +106,11 @@ class Cached:
     def _keep(self, key: str, call: AgentCall, caller: Caller, reply: AgentReply) -> bool:
         if not cacheable_reply(reply.stop_reason, reply.output):
             return False
-        cost = cost_usd(reply.model, reply.usage)
         return self._cache.store(
             key,
             document_of(reply),
             tags={"agent": call.agent.name, "workflow": caller.workflow, "model": call.model},
-            cost_nanos=None if cost is None else int(cost * NANOS),
+            cost_nanos=cost_nanos(reply.model, reply.usage),
         )
 
     def _hit(self, key: str, *, allow_stale: bool = False) -> Answer | None:
