@@ -21,6 +21,8 @@ from cf_workers.errors import CfWorkersError, ConfigError, InputError
 COMMANDS = {
     "execute": ("cf_workers.cli.execute:execute", "Run one agent."),
     "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
+    "batch": ("cf_workers.cli.batch:batch", "Run a file of executions and workflows, one a line."),
+    "schedule": ("cf_workers.cli.schedule:schedule", "Scheduled runs, as beat sees them: list, run."),
     "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, explain, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),

@@ -110,7 +110,6 @@ def test_the_slots_of_a_cap_are_used_to_the_end_of_a_backlog(fleet_with, latency
     assert len(fleet.done) == 100
     assert fleet.most_in_flight <= 10
     assert fleet.refusals.total() < 400
-    print("USED", latency, 100 * latency / (9 * (ended - start)), fleet.refusals, ended - start)
     assert 100 * latency / (9 * (ended - start)) > 0.8  # a tenth of the slots is kept for interactive work
 
 
