@@ -92,7 +92,7 @@ def build_runtime() -> runtime.Runtime:
             client,
             keys,
             worker=worker,
-            about=lambda: _about(worker),
+            about=lambda: {**_about(worker), "guard_blind": guard.blind},
             also=guarded.renew,
             policy=settings.liveness_policy,
         ),

@@ -23,7 +23,8 @@ local function spacing()
 end
 
 local function refuse(reason, wait, moment)
-    local due
+    local counted, due = 'refused:' .. reason, nil
+    write(K.window, {[counted] = (Window.is[counted] or 0) + 1})
     if reason == 'breaker_open' and Breaker.comes_as_probe() then
         due = Line.join(reason, wait, 0, 0)
     elseif reason == 'breaker_open' then
