@@ -125,7 +125,6 @@ class FlightKeys:
     flight: str
     waiters: str
     outcomes: str
-    index: str
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,6 @@ class Keys:
             f"{base}:flight:{digest}",
             f"{base}:waiters:{digest}",
             f"{base}:outcomes:{digest}",
-            f"{base}:index",
         )
 
     @property
