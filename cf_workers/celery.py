@@ -39,6 +39,7 @@ from cf_workers.tasks.answering import Direct
 from cf_workers.tasks.app import app
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
+from cf_workers.tasks.turns import Turns
 from cf_workers.tasks.withdrawing import withdraw
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
@@ -77,7 +78,8 @@ def build_runtime() -> runtime.Runtime:
     provider = AnthropicProvider(
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
-    guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
+    guard = _guard(context)
+    guarded = Guarded(Direct(provider), guard, credential=_credential())
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
     answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
@@ -94,13 +96,14 @@ def build_runtime() -> runtime.Runtime:
             client,
             keys,
             worker=worker,
-            about=lambda: _about(worker),
+            about=lambda: {**_about(worker), "guard_blind": guard.blind},
             also=guarded.renew,
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
         answering=answering,
+        guard=guard,
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
@@ -177,6 +180,7 @@ class _Duties:
             launcher=found.launcher,
             heartbeat=found.heartbeat,
             queue_length=queue_length,
+            forward=Turns(found.client, found.guard).bring_forward,
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()

@@ -22,6 +22,8 @@ from cf_workers.errors import CfWorkersError, ConfigError, InputError
 COMMANDS = {
     "execute": ("cf_workers.cli.execute:execute", "Run one agent."),
     "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
+    "batch": ("cf_workers.cli.batch:batch", "Run a file of executions and workflows, one a line."),
+    "schedule": ("cf_workers.cli.schedule:schedule", "Scheduled runs, as beat sees them: list, run."),
     "up": ("cf_workers.cli.up:up", "The whole local stack: server, workers, beat, Flower."),
     "runs": ("cf_workers.cli.runs:runs", "Runs: list, show, watch, explain, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
@@ -45,6 +47,13 @@ COMMANDS = {
 }
 """Name, where the command is, and what it does in a line."""
 
+OLD_NAMES = {
+    "run": "cf_workers.cli.old_names:run",
+    "list": "cf_workers.cli.old_names:list_",
+    "info": "cf_workers.cli.old_names:info",
+}
+"""Commands of the older command line; they work, and are not in the help."""
+
 USAGE, INTERRUPTED = 2, 130
 
 
@@ -56,9 +65,10 @@ class Program(Noun):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Load a command."""
-        if cmd_name not in COMMANDS:
+        home = COMMANDS[cmd_name][0] if cmd_name in COMMANDS else OLD_NAMES.get(cmd_name)
+        if home is None:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        module, _, name = home.partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cf_workers._redis import Keys, connect
 from cf_workers.application import Context
 from cf_workers.errors import InputError
-from cf_workers.resilience import Guard, Scope, ScopeStatus, Transition
+from cf_workers.resilience import Guard, Scope, ScopeStatus, Transition, Unasked
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.liveness import live_workers
@@ -51,6 +51,15 @@ class Operations:
         """
         with self._reaching():
             return [self._guard.status(scope) for scope in self._guard.scopes()]
+
+    def unasked(self) -> Unasked:
+        """How many calls went by the guards, since Redis failed.
+
+        Raises:
+            ServerUnreachableError: the server does not answer.
+        """
+        with self._reaching():
+            return self._guard.unasked()
 
     def breaker_changes(self) -> list[Transition]:
         """The latest changes of all breakers, the newest first.
