@@ -29,7 +29,9 @@ from cf_workers.application import Context, default_context
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.provenance import unknown_variables
 from cf_workers.reliability import attach
+from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
@@ -37,6 +39,7 @@ from cf_workers.tasks.answering import Direct
 from cf_workers.tasks.app import app
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
+from cf_workers.tasks.turns import Turns
 from cf_workers.tasks.withdrawing import withdraw
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
@@ -49,6 +52,8 @@ from cf_workers.workflows.reconciler import Reconciler
 from cf_workers.workflows.record import RunStore
 
 __all__ = ["app"]
+
+log = logging.getLogger(__name__)
 
 _UNKNOWN = 1
 _GUARD_TIMEOUT_SECONDS = 0.25
@@ -73,7 +78,8 @@ def build_runtime() -> runtime.Runtime:
     provider = AnthropicProvider(
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
-    guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
+    guard = _guard(context)
+    guarded = Guarded(Direct(provider), guard, credential=_credential())
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
     answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
@@ -90,13 +96,14 @@ def build_runtime() -> runtime.Runtime:
             client,
             keys,
             worker=worker,
-            about=lambda: _about(worker),
+            about=lambda: {**_about(worker), "guard_blind": guard.blind},
             also=guarded.renew,
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
         answering=answering,
+        guard=guard,
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
@@ -123,6 +130,7 @@ def _credential() -> str:
 
 
 _queues: list[str] = []
+_slots: list[int] = []
 
 
 def _about(worker: str) -> Mapping[str, Any]:
@@ -131,7 +139,8 @@ def _about(worker: str) -> Mapping[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
         "version": __version__,
-        "queues": _queues,
+        "queues": [] if draining.is_set() else _queues,
+        "slots": sum(_slots),
     }
 
 
@@ -171,6 +180,7 @@ class _Duties:
             launcher=found.launcher,
             heartbeat=found.heartbeat,
             queue_length=queue_length,
+            forward=Turns(found.client, found.guard).bring_forward,
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()
@@ -217,6 +227,7 @@ _duties: dict[int, _Duties] = {}
 def _note_queues(instance: Any, **_: Any) -> None:
     if instance.app is app:
         _queues[:] = list(app.amqp.queues.consume_from)
+        _slots[:] = [int(instance.concurrency or 0)]
         if duties := _duties.get(os.getpid()):
             duties.runtime.heartbeat.beat()  # the first one was before the queues were known
 
@@ -237,6 +248,14 @@ def _announce(sender: Any, **_: Any) -> None:
     duties = _duties.get(os.getpid())
     if sender.app is app and duties is not None and duties.probes is not None:
         duties.probes.announce()
+
+
+@signals.worker_ready.connect(weak=False)
+def _name_unknown_variables(sender: Any, **_: Any) -> None:
+    """A mistyped variable is silently without effect."""
+    if sender.app is app:
+        for name, meant in unknown_variables():
+            log.warning("variable.unknown name=%s meant=%s", name, meant or "?")
 
 
 @signals.worker_ready.connect(weak=False)

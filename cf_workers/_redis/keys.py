@@ -36,6 +36,8 @@ one slot.
     guards                    zset    permanent, trimmed    credential, model class -> last used
     guards:changes            stream  permanent, trimmed    when which breaker opened, closed, and why
     counters                  hash    permanent             totals, e.g. calls that were lost
+    daily:DATE                hash    400 d                 workflow, agent, model, measure -> sum of that day
+    samples:AGENT:MODEL       list    90 d after last use   what the latest executions took, and cost
     dead-letters              zset    permanent, trimmed    run, step -> when it was given up
     dead-letter:ID            string  as a run that ended   what is known of a step that was given up
 
@@ -127,7 +129,6 @@ class FlightKeys:
     flight: str
     waiters: str
     outcomes: str
-    index: str
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,12 @@ class Keys:
     def counters(self) -> str:
         return f"{self.namespace}:counters"
 
+    def daily(self, date: str) -> str:
+        return f"{self.namespace}:daily:{date}"
+
+    def samples(self, agent: str, model: str) -> str:
+        return f"{self.namespace}:samples:{agent}:{model}"
+
     @property
     def dead_letters(self) -> str:
         return f"{self.namespace}:dead-letters"
@@ -230,7 +237,6 @@ class Keys:
             f"{base}:flight:{digest}",
             f"{base}:waiters:{digest}",
             f"{base}:outcomes:{digest}",
-            f"{base}:index",
         )
 
     @property

@@ -23,12 +23,15 @@ COMMANDS = {
     "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
     "batch": ("cf_workers.cli.batch:batch", "Run a file of executions and workflows, one a line."),
     "schedule": ("cf_workers.cli.schedule:schedule", "Scheduled runs, as beat sees them: list, run."),
-    "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, cancel, retry."),
+    "up": ("cf_workers.cli.up:up", "The whole local stack in the foreground: server, workers, beat, Flower."),
+    "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, explain, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
     "breaker": ("cf_workers.cli.guards:breaker", "Circuit breakers: status, reset."),
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
+    "config": ("cf_workers.cli.config:config", "Settings and project file: show, validate, migrate, schema."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
+    "doctor": ("cf_workers.cli.doctor:doctor", "What is wrong here, and what to do about it? For people."),
     "cache": (
         "cf_workers.cli.cache:cache",
         "The response cache: stats, clear, invalidate, warm, inspect.",
@@ -42,6 +45,13 @@ COMMANDS = {
 }
 """Name, where the command is, and what it does in a line."""
 
+OLD_NAMES = {
+    "run": "cf_workers.cli.old_names:run",
+    "list": "cf_workers.cli.old_names:list_",
+    "info": "cf_workers.cli.old_names:info",
+}
+"""Commands of the older command line; they work, and are not in the help."""
+
 USAGE, INTERRUPTED = 2, 130
 
 
@@ -53,9 +63,10 @@ class Program(Noun):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Load a command."""
-        if cmd_name not in COMMANDS:
+        home = COMMANDS[cmd_name][0] if cmd_name in COMMANDS else OLD_NAMES.get(cmd_name)
+        if home is None:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        module, _, name = home.partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
 

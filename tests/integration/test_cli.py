@@ -47,7 +47,7 @@ def cf_embedded(stack, project, tmp_path):
     environ = {name: value for name, value in stack.environ.items() if name != "CF_WORKERS_REDIS_URL"}
     yield Commands(tmp_path, project.root, environ)
     state = state_of(project, tmp_path)
-    eventually(lambda: not anything_runs(state), "worker, guardian and server to end", timeout=20)
+    eventually(lambda: not anything_runs(state), "worker, guardian and server to end")
 
 
 def state_of(project, home):

@@ -15,6 +15,8 @@ WORDS = {
     "definition": ("DIGEST",),
     "definition_users": ("DIGEST",),
     "idempotency": ("DIGEST",),
+    "daily": ("DATE",),
+    "samples": ("AGENT", "MODEL"),
     "guard": ("CRED", "CLASS"),
     "cache_shard": ("N",),
     "cache_flight": ("N", "DIGEST"),
