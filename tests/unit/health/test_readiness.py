@@ -35,12 +35,12 @@ class World:
         )
         self.queues = [QueueState(queue, 0) for queue in QUEUES]
 
-    def worker(self, *queues):
+    def worker(self, *queues, **about):
         Heartbeat(
             self.client,
             Keys(),
             worker="w:" + "".join(queues),
-            about=lambda: {"queues": list(queues), "pid": 1},
+            about=lambda: {"queues": list(queues), "pid": 1, **about},
         ).beat()
 
     def examine(self):
@@ -70,7 +70,7 @@ def test_with_everything_there_it_is_ready(world):
     found = world.examine()
 
     assert (found.ready, found.unreachable, found.document()["reasons"]) == (True, False, [])
-    assert set(found.document()["checks"]) == {"server", "workers", "breaker", "queues"}
+    assert set(found.document()["checks"]) == {"server", "workers", "guard", "breaker", "queues"}
 
 
 def test_without_workers_nobody_can_be_reached(world):
@@ -95,6 +95,18 @@ def test_an_open_breaker_is_a_reason_and_says_for_how_long(world):
 
     assert not found.unreachable
     assert failures(found)["breaker"].startswith("c/opus: open, for ")
+
+
+def test_workers_whose_guards_are_blind_are_a_reason_and_what_went_by_them_is_told(world):
+    world.worker(*QUEUES, guard_blind=True)
+    world.client.hset(Keys().counters, "guard_blind_calls", 7)
+
+    found = world.examine()
+
+    assert failures(found) == {
+        "guard": "1 of 1 workers call without asking; 7 calls have gone by them so far"
+    }
+    assert not found.unreachable
 
 
 @pytest.mark.parametrize(("sent_at", "ready"), [(NOW - 29, True), (NOW - 31, False), (None, True)])
