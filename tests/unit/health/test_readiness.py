@@ -152,3 +152,37 @@ def test_probes_answer_with_the_status_that_orchestrators_read(alive, ready, cod
     assert readiness[1]["reasons"] == ([] if ready else ["server: told"])
     assert other[0] == 404
     assert server.port == 0
+
+
+def test_metrics_are_told_where_there_are_any_in_the_form_that_is_asked_for():
+    told = []
+
+    def metrics(accept):
+        told.append(accept)
+        return "text/plain; version=0.0.4", b"cf_workers_runs 1\n"
+
+    server = ProbeServer(lambda: True, lambda: Readiness(()), metrics=metrics)
+    server.start()
+    try:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.port}/metrics", headers={"Accept": "application/openmetrics-text"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content_type, text = answer.headers["Content-Type"], answer.read()
+    finally:
+        server.stop()
+
+    assert (content_type, text) == ("text/plain; version=0.0.4", b"cf_workers_runs 1\n")
+    assert told == ["application/openmetrics-text"]
+
+
+def test_without_metrics_there_is_no_such_page():
+    server = ProbeServer(lambda: True, lambda: Readiness(()))
+    server.start()
+    try:
+        status, document = ask(server, "/metrics")
+    finally:
+        server.stop()
+
+    assert status == 404
+    assert document == {"error": "try /healthz, /readyz"}
