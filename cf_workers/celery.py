@@ -30,7 +30,9 @@ from cf_workers.application import Context, default_context
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.provenance import unknown_variables
 from cf_workers.reliability import attach
+from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 __all__ = ["app"]
+
+log = logging.getLogger(__name__)
 
 _UNKNOWN = 1
 _GUARD_TIMEOUT_SECONDS = 0.25
@@ -148,6 +152,7 @@ def _credential() -> str:
 
 
 _queues: list[str] = []
+_slots: list[int] = []
 
 
 def _about(worker: str) -> Mapping[str, Any]:
@@ -156,7 +161,8 @@ def _about(worker: str) -> Mapping[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
         "version": __version__,
-        "queues": _queues,
+        "queues": [] if draining.is_set() else _queues,
+        "slots": sum(_slots),
     }
 
 
@@ -270,6 +276,7 @@ _duties: dict[int, _Duties] = {}
 def _note_queues(instance: Any, **_: Any) -> None:
     if instance.app is app:
         _queues[:] = list(app.amqp.queues.consume_from)
+        _slots[:] = [int(instance.concurrency or 0)]
         if duties := _duties.get(os.getpid()):
             duties.runtime.heartbeat.beat()  # the first one was before the queues were known
 
@@ -290,6 +297,14 @@ def _announce(sender: Any, **_: Any) -> None:
     duties = _duties.get(os.getpid())
     if sender.app is app and duties is not None and duties.probes is not None:
         duties.probes.announce()
+
+
+@signals.worker_ready.connect(weak=False)
+def _name_unknown_variables(sender: Any, **_: Any) -> None:
+    """A mistyped variable is silently without effect."""
+    if sender.app is app:
+        for name, meant in unknown_variables():
+            log.warning("variable.unknown name=%s meant=%s", name, meant or "?")
 
 
 @signals.worker_ready.connect(weak=False)

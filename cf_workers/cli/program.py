@@ -23,6 +23,7 @@ COMMANDS = {
     "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
     "batch": ("cf_workers.cli.batch:batch", "Run a file of executions and workflows, one a line."),
     "schedule": ("cf_workers.cli.schedule:schedule", "Scheduled runs, as beat sees them: list, run."),
+    "up": ("cf_workers.cli.up:up", "The whole local stack in the foreground: server, workers, beat, Flower."),
     "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, explain, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
@@ -30,6 +31,7 @@ COMMANDS = {
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
     "config": ("cf_workers.cli.config:config", "Settings and project file: show, validate, migrate, schema."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
+    "doctor": ("cf_workers.cli.doctor:doctor", "What is wrong here, and what to do about it? For people."),
     "cache": (
         "cf_workers.cli.cache:cache",
         "The response cache: stats, clear, invalidate, warm, inspect.",

@@ -97,6 +97,11 @@ class Client:
         return self._here.project
 
     @property
+    def project_path(self) -> Path | None:
+        """The project file; `None` where there is none. Needs no server."""
+        return self._here.project_path
+
+    @property
     def settings(self) -> Settings:
         """The settings in force; needs no server."""
         return self._here.settings
@@ -511,11 +516,19 @@ class Client:
         """
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+        except redis.AuthenticationError:
             raise ServerUnreachableError(
-                f"no answer from {describe_url(self.context.redis_url)}",
+                f"{describe_url(self.context.redis_url)} does not accept the user or password",
+                {"hint": "correct the ones in CF_WORKERS_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/0"},
+            ) from None
+        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+            broker = isinstance(error, OperationalError) and self.context.broker_url != self.context.redis_url
+            url = self.context.broker_url if broker else self.context.redis_url
+            name = "CF_WORKERS_BROKER_URL" if broker else "CF_WORKERS_REDIS_URL"
+            raise ServerUnreachableError(
+                f"no answer from {describe_url(url)}",
                 {
-                    "hint": "is it running? its address is CF_WORKERS_REDIS_URL",
+                    "hint": f"is it running? its address is {name}",
                     "cause": type(error).__name__,
                 },
             ) from None

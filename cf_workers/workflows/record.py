@@ -189,6 +189,14 @@ class RunStore:
         """
         return self._headers.get((run, attempt))
 
+    def plan(self, digest: str) -> Plan:
+        """A pinned plan; read once per process.
+
+        Raises:
+            DefinitionMissingError: it is not in the store any more.
+        """
+        return self._plans.get(digest)
+
     def current_attempt(self, run: str) -> int:
         """The number of the attempt that a run is at, from 1.
 

@@ -23,10 +23,15 @@ from cf_workers.resilience import Ask, Guard, Refused, Scope, credential_digest
 from cf_workers.tasks.guarded import model_class
 from tests.integration.test_failures import Receiver
 from tests.support import eventually
+from tests.support.brokers import redis_only
 from tests.support.commands import Commands
 from tests.support.stack import Stack, step
 
 pytestmark = pytest.mark.integration
+
+by_namespace = redis_only(
+    "there a namespace's queues have a prefix; elsewhere it needs a virtual host of its own"
+)
 
 PERMANENT_KEYS = ("red:_kombu.*", "blue:_kombu.*")
 
@@ -103,7 +108,7 @@ def test_an_outage_costs_probes_alone_and_fails_nobody(fleet_of):
     fleet = fleet_of(BREAKER__COOLDOWN_SECONDS="1", BREAKER__LONGEST_COOLDOWN_SECONDS="2")
     fleet.stack.worker()
     fleet.provider(**FAILING, latency=0.2)
-    with Receiver(fleet.stack.store.url) as receiver:
+    with Receiver(fleet.stack.broker_url) as receiver:
         runs = fleet.start(40)
         fleet.eventually_open()
         opened, refusals = time.time(), []
@@ -128,6 +133,7 @@ def test_an_outage_costs_probes_alone_and_fails_nobody(fleet_of):
     assert any("OverloadedError" in reason for reason in reasons)
 
 
+@by_namespace
 def test_tenants_with_scarce_limits_all_get_through_and_are_hardly_ever_refused(fleet_of):
     """By which shares, and how much of the limits is used, is measured by `benchmarks/guards.py`."""
     fleet = fleet_of(
@@ -152,6 +158,7 @@ def test_tenants_with_scarce_limits_all_get_through_and_are_hardly_ever_refused(
     assert fleet.redis.hlen("unacked") == 0
 
 
+@by_namespace
 @pytest.mark.slow
 def test_tenants_share_scarce_limits_by_weight_and_none_is_wasted(fleet_of):
     weights = {"red": 1.0, "blue": 2.0}

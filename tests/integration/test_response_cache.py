@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from cf_workers.cli.program import program
 from cf_workers.simulator import ScriptedFault
 from tests.support import eventually
+from tests.support.brokers import own_broker
 from tests.support.commands import Ended
 from tests.support.processes import Processes
 from tests.support.servers import RealServer, Store
@@ -25,8 +26,8 @@ def module_stack(tmp_path_factory):
     home = tmp_path_factory.mktemp("cached-workers")
     house = ProjectFolder(home)
     processes = Processes(home)
-    with RealServer(port=None) as server, running_simulator() as simulator:
-        stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes, **CACHED)
+    with RealServer(port=None) as server, running_simulator() as simulator, own_broker() as broker:
+        stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes, **CACHED, **broker)
         stack.house = house.agent("writer").agent("reviewer")
         workers = [stack.celery("worker", "-n", f"w{n}@test", cwd=home, until=None) for n in range(2)]
         for worker in workers:
