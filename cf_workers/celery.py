@@ -43,6 +43,7 @@ from cf_workers.tasks.guarded import Guarded
 from cf_workers.tasks.metered import Metered
 from cf_workers.tasks.turns import Turns
 from cf_workers.tasks.withdrawing import withdraw
+from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
@@ -112,6 +113,7 @@ def build_runtime() -> runtime.Runtime:
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
+        warmer=Warmer(context, lambda: cache),
     )
 
 

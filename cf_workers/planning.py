@@ -128,6 +128,20 @@ def check_list_task(spec: WorkflowSpec, task: str | None) -> None:
         )
 
 
+def check_execution(
+    agent: str, task: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
+) -> Planned:
+    """Plan one execution of an agent on a task.
+
+    Raises:
+        InputError: the input cannot work.
+    """
+    check_task(task, settings.max_task_chars)
+    if not task.strip():
+        raise InputError("the task is empty", {"hint": "say what the agent is to do"})
+    return plan_execution(agent, project, settings, options)
+
+
 def plan_execution(
     agent: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
 ) -> Planned:

@@ -20,9 +20,10 @@ from cf_workers.cli.output import (
     tokens_text,
 )
 from cf_workers.cli.session import Verb, session
-from cf_workers.errors import InputError
+from cf_workers.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from cf_workers.answers import KnownAnswers
     from cf_workers.client import Client
     from cf_workers.planning import ExecutionOptions, Planned
 
@@ -160,10 +161,25 @@ def _execute_here(client: Client, planned: Planned, task: str) -> Mapping[str, A
             retrying=lambda attempt, wait, error: notice(
                 f"attempt {attempt} failed: {error}; again in {wait:.1f} s"
             ),
+            known=_known_answers(client, planned),
             policy=InlinePolicy(settings.agents.max_retries, backoff),
         )
     finally:
         model.close()
+
+
+def _known_answers(client: Client, planned: Planned) -> KnownAnswers | None:
+    """What the cache knows, if this execution may use it and there is a server; none is started for it."""
+    from cf_workers.answers import is_cacheable, known_answers
+    from cf_workers.application import with_running_server
+
+    if not is_cacheable(client.local, planned.plan.steps[0]):
+        return None
+    try:
+        return known_answers(with_running_server(client.local))
+    except ConfigError as error:
+        notice(f"without the cache: {error.message}")
+        return None
 
 
 def _detach(client: Client, agent: str, task: str, options: ExecutionOptions) -> dict[str, Any]:

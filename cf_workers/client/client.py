@@ -29,10 +29,10 @@ from cf_workers.planning import (
     ExecutionOptions,
     Planned,
     WorkflowOptions,
+    check_execution,
     check_list_task,
     check_task,
     check_timeout,
-    plan_execution,
     plan_workflow,
     read_options,
     record_options,
@@ -43,6 +43,7 @@ from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
 from cf_workers.schedules import Ledger
 from cf_workers.settings import Settings
+from cf_workers.warming import Warmer
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
@@ -87,6 +88,20 @@ class Client:
         """
         return self._open()
 
+    @cached_property
+    def warmer(self) -> Warmer:
+        """What is to be in the cache before anybody asks, and what is."""
+        return Warmer(self.context, lambda: self.cache)
+
+    @cached_property
+    def local(self) -> Context:
+        """Project and settings, which need no server; without a configured one it names none.
+
+        Raises:
+            ConfigError: a setting cannot be used, or the named project is not there.
+        """
+        return self.__dict__.get("context") or self._open(need_server=False)
+
     @property
     def project(self) -> Project:
         """The project as it is now; needs no server.
@@ -94,17 +109,17 @@ class Client:
         Raises:
             ConfigError: there is none, or its file cannot be read.
         """
-        return self._here.project
+        return self.local.project
 
     @property
     def project_path(self) -> Path | None:
         """The project file; `None` where there is none. Needs no server."""
-        return self._here.project_path
+        return self.local.project_path
 
     @property
     def settings(self) -> Settings:
         """The settings in force; needs no server."""
-        return self._here.settings
+        return self.local.settings
 
     def submit(
         self,
@@ -174,21 +189,6 @@ class Client:
             self._launcher.record(new, planned.definitions)
             self._short_cut.conclude(new, answer)
         return ExecutionHandle(self, self.history, new.run)
-
-    def knows(self, agent: str, task: str, **options: Any) -> bool:
-        """Whether the answer to an execution is in the cache and would be given; it is not used.
-
-        Args:
-            options: as for `submit`.
-
-        Raises:
-            InputError: the input cannot work.
-            ServerUnreachableError: the cache's server fails.
-        """
-        planned = self.check_execution(agent, task, read_options(options))
-        key = self._short_cut.key(planned, task)
-        found = self.cache.inspect(key) if key else None
-        return found is not None and not found.stale
 
     def execute_many(
         self, calls: Iterable[tuple[str, str]], *, timeout: float | None = None, **options: Any
@@ -261,11 +261,7 @@ class Client:
         Raises:
             InputError: the input cannot work.
         """
-        settings = self.settings
-        check_task(task, settings.max_task_chars)
-        if not task.strip():
-            raise InputError("the task is empty", {"hint": "say what the agent is to do"})
-        return plan_execution(agent, self.project, settings, options)
+        return check_execution(agent, task, self.project, self.settings, options)
 
     def check_workflow(
         self,
@@ -425,11 +421,6 @@ class Client:
             ConfigError: in production no secret is set.
         """
         return open_cache(self.context)
-
-    @cached_property
-    def _here(self) -> Context:
-        """Project and settings, which need no server."""
-        return self.__dict__.get("context") or self._open(need_server=False)
 
     @cached_property
     def _redis(self) -> Any:

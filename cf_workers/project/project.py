@@ -80,6 +80,11 @@ class Project:
         return self._source.path.parent
 
     @property
+    def folder(self) -> Path:
+        """What the project is about: the folder that `.claude` is in, or the file's own."""
+        return self.root.parent if self.root.name == ".claude" else self.root
+
+    @property
     def raw(self) -> Mapping[str, Any]:
         """The whole document, unknown keys included."""
         raw: Mapping[str, Any] = self._source.raw
@@ -93,7 +98,7 @@ class Project:
     @property
     def name(self) -> str:
         """The project's own name, else that of its folder."""
-        folder = self.root.parent if self.root.name == ".claude" else self.root
+        folder = self.folder
         return self._title or folder.name
 
     @property
