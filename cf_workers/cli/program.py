@@ -26,6 +26,7 @@ COMMANDS = {
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
     "breaker": ("cf_workers.cli.guards:breaker", "Circuit breakers: status, reset."),
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
+    "budget": ("cf_workers.cli.budget:budget", "Budgets: status, set, unset."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
     "cache": (
         "cf_workers.cli.cache:cache",

@@ -18,7 +18,9 @@ from kombu.exceptions import OperationalError
 from cf_workers._redis import Keys, connect, describe_url
 from cf_workers.answers import open_cache
 from cf_workers.application import Context, open_context
+from cf_workers.budgets import Ledger, Limit
 from cf_workers.cache import Cache
+from cf_workers.client.budgeting import Budgets
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
 from cf_workers.client.results import Outcome
@@ -36,11 +38,13 @@ from cf_workers.planning import (
     record_options,
     resolve_inputs,
 )
-from cf_workers.project import Project, parse_workflow, read_workflow_file
+from cf_workers.project import BudgetsSection, Project, parse_workflow, read_workflow_file
+from cf_workers.project.budgets import RUN
 from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
 from cf_workers.settings import Settings
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
+from cf_workers.workflows.accounts import Accounts
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import FINAL, History
@@ -109,6 +113,7 @@ class Client:
         max_retries: int | None = None,
         cacheable: bool | None = None,
         fail_fast: bool = False,
+        max_cost_usd: float | None = None,
         idempotency_key: str | None = None,
     ) -> ExecutionHandle:
         """Enqueue one execution of an agent; one whose answer is in the cache has ended when this returns.
@@ -116,7 +121,8 @@ class Client:
         Args:
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
-            fail_fast: rather an error than to wait while the breaker or a limit allows no call.
+            fail_fast: rather an error than to wait while the breaker, a limit or a budget allows no call.
+            max_cost_usd: its own budget.
             idempotency_key: a second submission with the same key is the first one.
 
         Raises:
@@ -131,11 +137,13 @@ class Client:
                 "max_retries": max_retries,
                 "cacheable": cacheable,
                 "fail_fast": fail_fast,
+                "max_cost_usd": max_cost_usd,
             }
         )
         planned = self.check_execution(agent, task, options)
         message, new = self._prepared(agent, task, planned, options, idempotency_key)
         with self.reaching():
+            self.budgets.refuse_unpriced(planned)
             found = self._launcher.record(new, planned.definitions)
             if found == new.run:
                 answer = self._short_cut.answer(planned, task)
@@ -212,6 +220,7 @@ class Client:
         inputs: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         timeout_seconds: float | None = None,
+        max_cost_usd: float | None = None,
         options: WorkflowOptions | None = None,
     ) -> RunHandle:
         """Enqueue a run of a workflow.
@@ -221,26 +230,31 @@ class Client:
             task: shown to every step; needed by workflows that are plain lists.
             idempotency_key: a second start with the same key is the first one.
             timeout_seconds: bound on the whole run; the workflow's own if not given.
+            max_cost_usd: the run's own budget; that of `options`, then the project's for runs if not given.
 
         Raises:
             InputError: the input cannot work; nothing was enqueued.
             ServerUnreachableError: the server does not answer.
         """
         check_timeout(timeout_seconds)
+        if max_cost_usd is not None:
+            options = replace(options or WorkflowOptions(), max_cost_usd=max_cost_usd)
         spec = self.workflow(workflow)
         values = resolve_inputs(spec, inputs or {})
         planned = self.check_workflow(spec, task, inputs=values, options=options)
+        name = uuid4().hex
         new = NewRun(
-            run=uuid4().hex,
+            run=name,
             kind="workflow",
             plan=planned.plan,
             task=task,
             inputs=values,
-            options=record_options(options),
+            options=record_options(name, planned, options),
             timeout_seconds=timeout_seconds or spec.timeout_seconds,
             idempotency_key=idempotency_key,
         )
         with self.reaching():
+            self.budgets.refuse_unpriced(planned)
             run = self._launcher.start(new, planned.definitions)
         return RunHandle(self, self.history, run)
 
@@ -374,6 +388,22 @@ class Client:
         return Operations(self.context, app=lambda: self._app, reaching=self.reaching)
 
     @cached_property
+    def budgets(self) -> Budgets:
+        """How much may still be spent, and ways to change that."""
+        return Budgets(
+            Ledger(self._redis, self._keys, self.context.settings.budget_policy),
+            self._store,
+            self.history,
+            declared=self._declared_budgets,
+            reaching=self.reaching,
+        )
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """What was executed and spent, day by day, and what executions took."""
+        return Accounts(self._redis, self._keys)
+
+    @cached_property
     def history(self) -> History:
         """The reading side: documents, listings, events."""
         return History(self._redis, self._keys, self._definitions)
@@ -482,11 +512,23 @@ class Client:
             kind="agent",
             plan=planned.plan,
             task=task,
-            options=record_options(options),
+            options=record_options(execution, planned, options),
             idempotency_key=idempotency_key,
             message=dict(message),
         )
         return message, new
+
+    def _declared_budgets(self) -> list[Limit]:
+        """Those of the project, if there is one, with the environment's amounts."""
+        given = self.settings.budgets
+        amounts = {"namespace": given.namespace_usd, "day": given.day_usd}
+        section = self.project.budgets if self.context.project_path is not None else BudgetsSection()
+        named = {*section.applying((), None, amounts)}
+        return [
+            *(one for one in named if one.scope != RUN),
+            *section.agents.values(),
+            *section.workflows.values(),
+        ]
 
     def _allowed(self, options: WorkflowOptions | None) -> WorkflowOptions:
         """The options with the project's features applied."""

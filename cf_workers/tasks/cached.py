@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,13 +16,9 @@ from cf_workers.agents.prices import cost_nanos
 from cf_workers.answers import Answer, answer_of, document_of, key_of
 from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply
 from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
-from cf_workers.tasks.answering import Answering, Caller, NotNow
+from cf_workers.tasks.answering import Answering, Caller, NotNow, Wake
 
 log = logging.getLogger(__name__)
-
-Wake = Callable[[Sequence[str]], None]
-"""Lets parked steps go on at once, by the names under which they wait."""
-
 
 class Cached:
     """Answers from the cache, and makes one call where many want the same at the same time.
@@ -80,7 +76,8 @@ class Cached:
         except BaseException:  # whatever it is, it is this leader's alone
             self._wake_up(self._cache.abandon(lead))
             raise
-        if self._keep(lead.key, call, caller, answer.reply):
+        # what another model answered is no answer to this call
+        if answer.instead_of is None and self._keep(lead.key, call, caller, answer.reply):
             self._wake_up(self._cache.complete(lead))
             return replace(answer, key=lead.key)
         self._wake_up(self._cache.disperse(lead))
