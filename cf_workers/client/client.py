@@ -16,13 +16,15 @@ from celery import Celery, Signature
 from kombu.exceptions import OperationalError
 
 from cf_workers._redis import Keys, connect, describe_url
-from cf_workers.answers import open_cache
+from cf_workers.agents.definition import AgentCall
+from cf_workers.answers import is_cacheable, key_of, open_cache
 from cf_workers.application import Context, open_context
 from cf_workers.budgets import Ledger, Limit
 from cf_workers.cache import Cache
 from cf_workers.client.budgeting import Budgets
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
+from cf_workers.client.quote import Quote, Quoter
 from cf_workers.client.results import Outcome
 from cf_workers.client.short_cut import ShortCut
 from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
@@ -51,6 +53,7 @@ from cf_workers.workflows.history import FINAL, History
 from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import live_workers
+from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import NewRun, RunStore
 from cf_workers.workflows.spec import WorkflowSpec
 
@@ -294,6 +297,33 @@ class Client:
         resolve_inputs(spec, inputs or {})
         return plan_workflow(spec, self.project, settings, self._allowed(options))
 
+    def quote(
+        self,
+        workflow: Workflow | WorkflowSpec,
+        task: str | None = None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        options: WorkflowOptions | None = None,
+    ) -> Quote:
+        """What a run would likely cost and take, from executions on record and from sizes.
+
+        Args:
+            task: without it the steps are quoted as if it were empty, and no hit is foreseen for certain.
+            inputs: those that are missing count as empty.
+
+        Raises:
+            InputError: the workflow cannot work.
+            ServerUnreachableError: the server does not answer.
+        """
+        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
+        planned = plan_workflow(spec, self.project, self.settings, self._allowed(options))
+        values = {**{name: value for name, value in spec.inputs if value is not None}, **(inputs or {})}
+        return self._quote(planned, task, values, task_needed=spec.is_list and task is None)
+
+    def quote_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Quote:
+        """The same for one execution of an agent; raises as `quote` does."""
+        return self._quote(self.check_execution(agent, task, options), task, {})
+
     def workflow(self, workflow: Workflow) -> WorkflowSpec:
         """Read a workflow by name, from a file or from a mapping.
 
@@ -517,6 +547,20 @@ class Client:
             message=dict(message),
         )
         return message, new
+
+    def _quote(
+        self, planned: Planned, task: str | None, inputs: Mapping[str, str], *, task_needed: bool = False
+    ) -> Quote:
+        quoter = Quoter(samples=self.accounts.samples, day=self.accounts.day, known=self._is_known)
+        with self.reaching():
+            return quoter.quote(planned, task=task, inputs=inputs, task_needed=task_needed)
+
+    def _is_known(self, step: PlannedStep, call: AgentCall) -> bool | None:
+        """Whether the cache would answer a call; `None` if its answer is not kept."""
+        if not self.cache.policy.enabled or not is_cacheable(self.context, step):
+            return None
+        found = self.cache.inspect(key_of(call, self.settings.answers_namespace))
+        return found is not None and not found.stale
 
     def _declared_budgets(self) -> list[Limit]:
         """Those of the project, if there is one, with the environment's amounts."""

@@ -21,7 +21,7 @@ from cf_workers.errors import (
 )
 from cf_workers.tasks.answering import Caller
 from cf_workers.tasks.runtime import Runtime
-from cf_workers.workflows.inputs import fill_inputs
+from cf_workers.workflows.inputs import full_task
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 from cf_workers.workflows.record import Claim, Outcome
 
@@ -69,8 +69,7 @@ def _limits(header: RunHeader, step: PlannedStep) -> tuple[Limit, ...]:
 
 def task_text(header: RunHeader, step: PlannedStep) -> str:
     """The step's own task with its inputs filled in, and the run's task; both where both are given."""
-    own = fill_inputs(step.task, header.inputs) if step.task else None
-    return "\n\n".join(text for text in (own, header.task) if text)
+    return full_task(step.task, header.inputs, header.task)
 
 
 def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcome:
