@@ -45,6 +45,7 @@ class Answer:
         stale: the reply is past its time to live, given because no call could be made.
         saved_nanos: what the reply cost when it was made, in billionths of a dollar.
         key: under which the cache keeps it; `None` if it does not.
+        instead_of: the model that was planned, where a budget chose a cheaper one.
     """
 
     reply: AgentReply
@@ -53,6 +54,7 @@ class Answer:
     stale: bool = False
     saved_nanos: int | None = None
     key: str | None = None
+    instead_of: str | None = None
 
     @property
     def cached(self) -> bool:
@@ -217,7 +219,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.output_tokens,
         saved_nanos=answer.saved_nanos or 0,
-        asked_model=step.model,
+        asked_model=reply.model if answer.instead_of else step.model,
         cost_nanos=cost,
         result={
             "agent": step.agent,
@@ -234,6 +236,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
             "estimated_cost": None if cost is None else cost / NANOS,
             "error": None,
+            **({"instead_of": answer.instead_of} if answer.instead_of else {}),
         },
     )
 

@@ -27,6 +27,7 @@ from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
+from cf_workers.budgets import Ledger
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
@@ -38,6 +39,7 @@ from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
 from cf_workers.tasks.answering import Answering, Direct
 from cf_workers.tasks.app import app
+from cf_workers.tasks.budgeted import Budgeted, renew_all
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
 from cf_workers.tasks.metered import Metered
@@ -86,8 +88,9 @@ def build_runtime() -> runtime.Runtime:
     )
     guard = _guard(context)
     guarded = Guarded(_measured(Direct(provider), context), guard, credential=_credential())
+    budgeted = Budgeted(guarded, Ledger(client, keys, settings.budget_policy), wake=store.unpark)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
-    answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    answering = Cached(budgeted, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -103,7 +106,7 @@ def build_runtime() -> runtime.Runtime:
             keys,
             worker=worker,
             about=lambda: {**_about(worker), "guard_blind": guard.blind},
-            also=guarded.renew,
+            also=renew_all(guarded.renew, budgeted.renew),
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
