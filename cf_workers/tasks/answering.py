@@ -1,8 +1,9 @@
 """Who answers a call? Layers around the provider, each of which adds one thing.
 
-    cached ⟵ guarded ⟵ direct
+    cached ⟵ warmed ⟵ guarded ⟵ direct
 
-Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket. Guarded comes next:
+Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket. Warmed comes before
+admission: who waits for another call's prompt prefix must hold no permit. Guarded comes next:
 only what is admitted may reach the provider. Direct is innermost: only what reaches the provider is timed.
 """
 
@@ -32,6 +33,7 @@ class Caller:
         workflow: the workflow or agent that was started.
         cacheable: whether an answer may come from the cache, and go there.
         fail_fast: rather an error than to wait for admission.
+        began: called once when the reply begins, and not if there is none.
     """
 
     waiter: str
@@ -41,6 +43,7 @@ class Caller:
     workflow: str = ""
     cacheable: bool = True
     fail_fast: bool = False
+    began: Callable[[], object] | None = None
 
 
 class NotNow(Exception):  # noqa: N818 - not an error
@@ -53,6 +56,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
             has happened in between.
         probe: how a call ended that was made to find out if the provider is back; `None` where none was made.
         instead: the error to fail with at once, for callers who would rather fail than wait.
+        well: nothing is wrong, it is only a matter of order: no reason to give a stale answer.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         waits: Callable[[], bool] | None = None,
         probe: CfWorkersError | None = None,
         instead: CfWorkersError | None = None,
+        well: bool = False,
     ) -> None:
         super().__init__(reason, retry_in)
         self.reason = reason
@@ -70,6 +75,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         self.waits = waits
         self.probe = probe
         self.instead = instead
+        self.well = well
 
 
 class Answering(Protocol):
@@ -88,8 +94,14 @@ class Answering(Protocol):
 class Model(Protocol):
     """The provider."""
 
-    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
-        """Answer one call, or raise an `ExecutionError`."""
+    def ask(
+        self,
+        call: AgentCall,
+        token: CancelToken | None = None,
+        *,
+        began: Callable[[], object] | None = None,
+    ) -> AgentReply:
+        """Answer one call, or raise an `ExecutionError`; `began` is called when the reply begins."""
         ...
 
 
@@ -99,7 +111,10 @@ class Direct:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:  # noqa: ARG002
-        began = time.monotonic()
-        reply = self._model.ask(call, token)
-        return Answer(reply, time.monotonic() - began)
+    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Answer one call; see `Answering`."""
+        started = time.monotonic()
+        reply = (
+            self._model.ask(call, token, began=caller.began) if caller.began else self._model.ask(call, token)
+        )
+        return Answer(reply, time.monotonic() - started)
