@@ -37,6 +37,11 @@ class ScheduleStatus:
     run: str | None
     run_status: str | None
 
+    @property
+    def unseen(self) -> bool:
+        """Whether no beat knows of it, or of its times as they are now."""
+        return self.spec is not None and self.spec.enabled and self.standing.timing != str(self.spec.timing)
+
     def document(self) -> dict[str, Any]:
         """As `schedule list --json` prints it."""
         spec, standing = self.spec, self.standing
@@ -59,6 +64,7 @@ class ScheduleStatus:
             "waiting": len(standing.waiting),
             "skipped": standing.skipped,
             "missed": standing.missed,
+            "seen_by_beat": not self.unseen if spec and spec.enabled else None,
         }
 
 

@@ -111,6 +111,15 @@ def test_every_schedule_is_listed_with_what_is_next_and_how_it_went_last(schedul
     assert "no workflow 'nothing'" in broken["error"]
 
 
+def test_a_schedule_that_no_beat_knows_is_told_from_one_that_waits(client, engine, time):
+    schedules = Schedules(client, Ledger(engine.client, engine.keys), time)
+    assert [one.unseen for one in schedules.statuses()] == [True, False, False]
+
+    schedules.look(schedules.usable()[0])
+
+    assert not any(one.unseen for one in schedules.statuses())
+
+
 def test_what_cannot_be_used_cannot_be_run_by_hand(schedules):
     with pytest.raises(ProjectError, match="no workflow 'nothing'"):
         schedules.run("broken")
