@@ -12,7 +12,7 @@ from uuid import uuid4
 from cf_workers.client.handles import RunHandle
 from cf_workers.clock import Clock, SystemClock
 from cf_workers.errors import InputError, UnknownRunError
-from cf_workers.planning import WorkflowOptions, scheduled_workflow
+from cf_workers.planning import scheduled_options, scheduled_workflow
 from cf_workers.schedules import Ledger, ScheduleSpec, Standing, Ticked, Ticker
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class ScheduleStatus:
             "workflow": spec.workflow if spec else None,
             "batch": spec.batch if spec else None,
             "lane": spec.lane if spec else None,
+            "max_cost_usd": spec.max_cost_usd if spec else None,
             "overlap": spec.overlap if spec else None,
             "missed_policy": spec.missed if spec else None,
             "next": self.next.isoformat() if self.next else None,
@@ -148,7 +149,7 @@ class Schedules:
             inputs=dict(spec.inputs),
             idempotency_key=key,
             timeout_seconds=spec.timeout_seconds,
-            options=WorkflowOptions(lane=spec.lane),
+            options=scheduled_options(spec),
         ).id
 
     def _status(self, run: str) -> str | None:

@@ -1,5 +1,7 @@
 """A tick records a run like any other; what stands in the ledger is told by name."""
 
+import json
+
 import pytest
 
 from cf_workers.client.schedules import Schedules
@@ -20,6 +22,7 @@ SCHEDULES = {
         "inputs": {"topic": "rain"},
         "task": "be brief",
         "lane": "batch",
+        "max_cost_usd": 2.5,
     },
     "files": {"cron": "@daily", "batch": "rows.jsonl", "lane": "batch", "enabled": False},
     "broken": {"cron": "@daily", "workflow": "nothing"},
@@ -71,6 +74,7 @@ def test_a_tick_records_a_run_of_the_workflow_with_its_inputs_task_and_lane(sche
     header = engine.store.header(run, 1)
     assert [(one.schedule, one.run) for one in ticked] == [("hourly", run)]
     assert (header.inputs, header.task) == ({"topic": "rain"}, "be brief")
+    assert "2500000000" in json.dumps(header.options["budgets"])
     assert [message.queue for message in engine.published()] == ["batch"]
 
 
