@@ -12,12 +12,12 @@ from tornado.options import OptionParser
 from cf_workers.application import default_context
 from cf_workers.flower.handlers import handlers
 from cf_workers.flower.loading import Loader
-from cf_workers.flower.reading import Reading
+from cf_workers.flower.reading import open_reading
 from cf_workers.tasks.app import app
 
 log = logging.getLogger("cf_workers.flower")
 
-TASKS_COLUMNS = "name,args,state,received,runtime,worker"
+TASKS_COLUMNS = "name,args,uuid,state,received,runtime,worker"
 """The arguments' representation names agent, run and step."""
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -28,7 +28,7 @@ def begin() -> None:
     set_defaults(default_options)
     if "template_loader" not in urls.settings:
         urls.settings["template_loader"] = Loader(urls.settings["template_path"])
-        urls.handlers[:0] = handlers(Reading(default_context(), app))
+        urls.handlers[:0] = handlers(open_reading(default_context(), app))
     warn_if_open(default_options)
 
 

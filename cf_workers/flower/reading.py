@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import cached_property
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
-from cf_workers._redis import Keys, connect
+from cf_workers._redis import Keys, RedisClient, connect
 from cf_workers.answers import open_cache
 from cf_workers.application import Context
+from cf_workers.cache import CacheStats
 from cf_workers.client.operations import Operations
 from cf_workers.errors import ConfigError, DefinitionMissingError
 from cf_workers.flower.pages import RunPage, RunsPage, run_page, runs_page
@@ -28,17 +30,27 @@ _CONNECTIONS = 16
 
 
 class Reading:
-    """Reads runs and the fleet's metrics; changes nothing. Connects when first asked.
+    """Reads runs and the fleet's metrics; changes nothing.
 
     Args:
-        app: asks the broker for its queues.
+        explain: what each step of a run waits for.
+        collector: of the fleet's metrics.
     """
 
-    def __init__(self, context: Context, app: Any) -> None:
-        self._context = context
-        self._app = app
-        self._keys = Keys(context.settings.namespace)
-        self._operations = Operations(context, app=lambda: app, reaching=nullcontext)
+    def __init__(
+        self,
+        client: RedisClient,
+        keys: Keys,
+        *,
+        explain: Callable[[str], Sequence[Wait]],
+        collector: Collector,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._history = History(client, keys, Definitions(client, keys))
+        self._explain = explain
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
 
     def runs(self, number: int) -> RunsPage:
         """A page of runs, the newest first.
@@ -66,48 +78,40 @@ class Reading:
         document = self._history.document(run, outputs=False)
         try:
             graph = self._history.plan(run).graph
+            waits = () if document["status"] in FINAL else self._explain(run)
         except DefinitionMissingError:
-            graph = Graph({})
-        return run_page(document, graph, self._waits(document))
+            graph, waits = Graph({}), ()
+        return run_page(document, graph, waits)
 
     def metrics(self) -> bytes:
-        """The fleet's metrics, as text."""
+        """The fleet's metrics, as text; a server that does not answer is one of them."""
         return generate_latest(self._registry)
 
-    def _waits(self, document: dict[str, Any]) -> list[Wait]:
-        if document["status"] in FINAL:
-            return []
-        try:
-            return list(self._operations.explain(document["run_id"]).waits)
-        except DefinitionMissingError:
-            return []
 
-    @cached_property
-    def _client(self) -> Any:
-        return connect(
-            self._context.redis_url, max_connections=_CONNECTIONS, timeout_seconds=_TIMEOUT_SECONDS
-        )
+def open_reading(context: Context, app: Any) -> Reading:
+    """Reads what belongs to a context; nothing is sent before it is first used.
 
-    @cached_property
-    def _history(self) -> History:
-        return History(self._client, self._keys, Definitions(self._client, self._keys))
+    Args:
+        app: asks the broker for its queues.
+    """
+    settings = context.settings
+    client = connect(context.redis_url, max_connections=_CONNECTIONS, timeout_seconds=_TIMEOUT_SECONDS)
+    keys = Keys(settings.namespace)
+    operations = Operations(context, app=lambda: app, reaching=nullcontext)
+    collector = FleetCollector(
+        client,
+        keys,
+        guard=Guard(client, Keys(), settings.guard_policy),
+        look=lambda queues: look_at_queues(app, queues),
+        cache=_numbers_of_cache(context),
+        liveness=settings.liveness_policy,
+    )
+    return Reading(client, keys, explain=lambda run: operations.explain(run).waits, collector=collector)
 
-    @cached_property
-    def _registry(self) -> CollectorRegistry:
-        settings = self._context.settings
-        try:
-            cache = open_cache(self._context, max_connections=2).stats
-        except ConfigError:  # it has no secret here, and nobody but workers needs one
-            cache = None
-        registry = CollectorRegistry()
-        registry.register(
-            FleetCollector(
-                self._client,
-                self._keys,
-                guard=Guard(self._client, Keys(), settings.guard_policy),
-                look=lambda queues: look_at_queues(self._app, queues),
-                cache=cache,
-                liveness=settings.liveness_policy,
-            )
-        )
-        return registry
+
+def _numbers_of_cache(context: Context) -> Callable[[], CacheStats] | None:
+    """`None` where its secret is not known: workers need that, and Flower runs without."""
+    try:
+        return open_cache(context, max_connections=2).stats
+    except ConfigError:
+        return None
