@@ -1,4 +1,4 @@
-"""Flower beside real workers: runs with their graphs, the fleet's metrics, and nothing that changes anything."""
+"""Flower beside real workers: runs with their graphs, the fleet's metrics, and nothing that changes a thing."""
 
 import json
 import socket
