@@ -1,7 +1,7 @@
 """Beat tells of what it does once, and nothing that fails stops it."""
 
-import json
 import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -120,8 +120,6 @@ def test_a_server_that_is_away_is_told_once_each_time_it_goes(told):
 
 
 def test_a_tick_that_fails_at_every_look_is_told_once(told):
-    from datetime import UTC, datetime
-
     failed = Ticked("s", datetime(2026, 1, 1, tzinfo=UTC), "failed", error=ServerUnreachableError("away"))
     client = Failing([failed], [failed])
     clockwork = Clockwork(lambda: client)

@@ -17,6 +17,8 @@ WORDS = {
     "idempotency": ("DIGEST",),
     "daily": ("DATE",),
     "samples": ("AGENT", "MODEL"),
+    "schedule": ("NAME",),
+    "schedule_waiting": ("NAME",),
     "guard": ("CRED", "CLASS"),
     "cache_shard": ("N",),
     "cache_flight": ("N", "DIGEST"),

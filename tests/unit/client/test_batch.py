@@ -25,16 +25,18 @@ class Killed(BaseException):
 
 @pytest.fixture
 def client(engine, tmp_path):
-    return offline_client(engine, write_project(tmp_path, "writer", workflows=WORKFLOWS, cache={"enabled": False}))
+    file = write_project(tmp_path, "writer", workflows=WORKFLOWS, cache={"enabled": False})
+    return offline_client(engine, file)
 
 
 @pytest.fixture
-def rows(tmp_path):
+def rows(tmp_path, out):
     def write(*lines):
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
         return path
 
+    write.out = out
     return write
 
 
@@ -171,22 +173,20 @@ def test_characters_that_some_take_for_line_ends_do_not_break_a_line(out):
 # going on
 
 
-@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("options", [{}, {"ordered": True}])
 @pytest.mark.parametrize("instant", [0.0, 0.5, 1.1])
-def test_a_batch_that_was_killed_goes_on_and_sends_nothing_twice(
-    run, rows, out, workers, engine, instant, ordered
-):
+def test_a_batch_that_was_killed_goes_on_and_sends_nothing_twice(run, rows, workers, instant, options):
     path = rows(*executions(8))
     workers.die_after = instant
     with pytest.raises(Killed):
-        run(path, ordered=ordered)
-    before = len(written(out))
+        run(path, **options)
+    before = len(written(rows.out))
     workers.die_after = None
 
-    tally = run(path, ordered=ordered)
+    tally = run(path, **options)
 
-    assert sorted(line["line"] for line in written(out)) == list(range(1, 9))
-    assert recorded(engine) == 8
+    assert sorted(line["line"] for line in written(rows.out)) == list(range(1, 9))
+    assert recorded(workers.engine) == 8
     assert (tally.before, tally.done) == (before, 8)
 
 
@@ -244,7 +244,7 @@ def test_an_output_that_was_damaged_is_not_written_to(run, rows, out):
     first, *rest = out.read_text().splitlines(keepends=True)
 
     out.write_text("{}\n" + "".join(rest))
-    with pytest.raises(InputError, match="line 1 of .* is no output of this batch"):
+    with pytest.raises(InputError, match=r"line 1 of .* is no output of this batch"):
         run(path)
     out.write_text(first + first + "".join(rest))
     with pytest.raises(InputError, match="too many"):
@@ -302,8 +302,8 @@ def test_a_run_that_the_server_forgot_is_sent_again(run, rows, out, engine, work
     assert len(written(out)) == 2
 
 
-def test_an_agent_that_is_gone_meanwhile_fails_its_lines_and_a_broken_project_stops_the_batch(
-    run, rows, out, client, workers, tmp_path
+def test_an_agent_that_is_gone_fails_its_lines_and_a_broken_project_stops_the_batch(
+    run, rows, out, workers, tmp_path
 ):
     path = rows(*executions(4))
     project = tmp_path / ".claude" / "claude.json"

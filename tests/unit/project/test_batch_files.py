@@ -27,13 +27,13 @@ def test_blank_lines_count_as_lines_and_ask_for_nothing(path):
 def test_an_execution_and_a_run_are_read_with_their_options(path):
     found = read(
         path,
-        b'\xef\xbb\xbf{"id": 7, "agent": "a", "task": "x", "model": "m", "max_tokens": 5, "cacheable": false}\r\n'
+        b'\xef\xbb\xbf{"id": 7, "agent": "a", "task": "x", "model": "m", "cacheable": false}\r\n'
         b'{"id": "w", "workflow": "w", "inputs": {"n": 1, "s": "t"}, "timeout_seconds": 60}\n',
     )
 
     (_, execution, _), (_, run, _) = found
     assert (execution.id, execution.task) == (7, "x")
-    assert execution.options == {"model": "m", "max_tokens": 5, "cacheable": False}
+    assert execution.options == {"model": "m", "cacheable": False}
     assert (run.id, run.workflow, run.task, run.inputs) == ("w", "w", None, {"n": "1", "s": "t"})
     assert run.options == {"timeout_seconds": 60}
 
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_one_run_is_refused(path, text, message):
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read_twice_is_refused(path, tmp_path):
-    with pytest.raises(InputError, match="cannot read .*: No such file"):
+    with pytest.raises(InputError, match=r"cannot read .*: No such file"):
         opened(path)
     with pytest.raises(InputError, match="not an ordinary file"):
         opened(tmp_path)

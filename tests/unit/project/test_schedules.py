@@ -13,6 +13,8 @@ WORKFLOWS = {
     "list": ["a"],
 }
 
+DAILY = {"cron": "@daily", "workflow": "report"}
+
 
 @pytest.fixture
 def declared(folder):
@@ -74,27 +76,27 @@ def test_what_a_schedule_leaves_open_is_the_careful_choice(declared):
         ([], "s", "must be an object, not a list", "write"),
         ({"workflow": "report"}, "s", "does not say when", "cron"),
         ({"cron": "@daily"}, "s", "does not say what", "workflow"),
-        ({"cron": "@daily", "every": "1h", "workflow": "report"}, "s", "has both 'cron' and 'every'", "keep one"),
+        ({**DAILY, "every": "1h"}, "s", "has both 'cron' and 'every'", "keep one"),
         ({"cron": "0 25 * * *", "workflow": "report"}, "s.cron", "'25' cannot be the hour", "weekday"),
         ({"every": "soon", "workflow": "report"}, "s.every", "'soon' is not an interval", None),
         ({"every": True, "workflow": "report"}, "s.every", "must be a string or a number", None),
         ({"every": "1h", "timezone": "UTC", "workflow": "report"}, "s.timezone", "has no time zone", "cron"),
         (
-            {"cron": "@daily", "timezone": "Europe/Berln", "workflow": "report"},
+            {**DAILY, "timezone": "Europe/Berln"},
             "s.timezone",
             "there is no time zone",
             "did you mean 'Europe/Berlin'?",
         ),
-        ({"cron": "@daily", "timezone": "../etc/passwd", "workflow": "report"}, "s.timezone", "no time zone", None),
-        ({"cron": "@daily", "workflow": "reprot"}, "s.workflow", "no workflow 'reprot'", "did you mean 'report'?"),
-        ({"cron": "@daily", "workflow": "report", "batch": "x"}, "s", "has both 'workflow' and 'batch'", "keep one"),
+        ({**DAILY, "timezone": "../etc/passwd"}, "s.timezone", "no time zone", None),
+        ({**DAILY, "workflow": "reprot"}, "s.workflow", "no workflow 'reprot'", "did you mean 'report'?"),
+        ({**DAILY, "batch": "x"}, "s", "has both 'workflow' and 'batch'", "keep one"),
         ({"cron": "@daily", "batch": "x.jsonl"}, "s.batch", "there is no file 'x.jsonl'", "relative to"),
-        ({"cron": "@daily", "workflow": "report", "tsak": "x"}, "s.tsak", "is not a key", "did you mean 'task'?"),
-        ({"cron": "@daily", "workflow": "report", "overlap": "cancl"}, "s.overlap", "must be 'skip'", "'cancel'"),
-        ({"cron": "@daily", "workflow": "report", "missed": "run"}, "s.missed", "must be 'skip'", None),
-        ({"cron": "@daily", "workflow": "report", "lane": "fast"}, "s.lane", "must be 'interactive'", None),
-        ({"cron": "@daily", "workflow": "report", "inputs": {"x": []}}, "s.inputs.x", "must be a string", None),
-        ({"cron": "@daily", "workflow": "report", "enabled": "no"}, "s.enabled", "must be true or false", None),
+        ({**DAILY, "tsak": "x"}, "s.tsak", "is not a key", "did you mean 'task'?"),
+        ({**DAILY, "overlap": "cancl"}, "s.overlap", "must be 'skip'", "'cancel'"),
+        ({**DAILY, "missed": "run"}, "s.missed", "must be 'skip'", None),
+        ({**DAILY, "lane": "fast"}, "s.lane", "must be 'interactive'", None),
+        ({**DAILY, "inputs": {"x": []}}, "s.inputs.x", "must be a string", None),
+        ({**DAILY, "enabled": "no"}, "s.enabled", "must be true or false", None),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_schedule_is_said_at_its_place(declared, raw, place, message, hint):
