@@ -303,6 +303,7 @@ def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, c
     assert probes[1][1]["checks"]["workers"]["says"] == "2 alive"
     assert "at most 5" in limits
     assert "the most calls that may be in flight are" in limits
+    assert "refused so far" in limits
     assert all_succeed(runs)
     assert fleet.stack.simulator.stats().peak_in_flight == 5
     told = [metrics_of(worker) for worker in workers]
