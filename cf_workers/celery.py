@@ -27,9 +27,11 @@ from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
+from cf_workers.budgets import Ledger
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.prefixes import Prefixes
 from cf_workers.provenance import unknown_variables
 from cf_workers.reliability import attach
 from cf_workers.reliability.cancellation import draining
@@ -38,11 +40,14 @@ from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
 from cf_workers.tasks.answering import Answering, Direct
 from cf_workers.tasks.app import app
+from cf_workers.tasks.budgeted import Budgeted, renew_all
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
 from cf_workers.tasks.metered import Metered
 from cf_workers.tasks.turns import Turns
+from cf_workers.tasks.warmed import Warmed
 from cf_workers.tasks.withdrawing import withdraw
+from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
@@ -84,9 +89,13 @@ def build_runtime() -> runtime.Runtime:
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
     guard = _guard(context)
-    guarded = Guarded(_measured(Direct(provider), context), guard, credential=_credential())
+    credential = _credential()
+    guarded = Guarded(_measured(Direct(provider), context), guard, credential=credential)
+    budgeted = Budgeted(guarded, Ledger(client, keys, settings.budget_policy), wake=store.unpark)
+    prefixes = Prefixes(client, keys, settings.warming_policy)
+    warmed = Warmed(budgeted, prefixes, credential=credential, wake=store.unpark)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
-    answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    answering = Cached(warmed, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -102,7 +111,7 @@ def build_runtime() -> runtime.Runtime:
             keys,
             worker=worker,
             about=lambda: {**_about(worker), "guard_blind": guard.blind},
-            also=guarded.renew,
+            also=renew_all(guarded.renew, budgeted.renew),
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
@@ -112,6 +121,7 @@ def build_runtime() -> runtime.Runtime:
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
+        warmer=Warmer(context, lambda: cache),
     )
 
 
