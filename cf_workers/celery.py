@@ -9,9 +9,10 @@ import logging
 import os
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from celery import signals
@@ -19,13 +20,14 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, connect, load_scripts
+from cf_workers._redis import Keys, RedisClient, connect, load_scripts
 from cf_workers.agents.definition import AgentDefinition, Usage
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
+from cf_workers.budgets import Ledger
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
@@ -35,12 +37,15 @@ from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
-from cf_workers.tasks.answering import Direct
+from cf_workers.tasks.answering import Answering, Direct
 from cf_workers.tasks.app import app
+from cf_workers.tasks.budgeted import Budgeted, renew_all
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
+from cf_workers.tasks.metered import Metered
 from cf_workers.tasks.turns import Turns
 from cf_workers.tasks.withdrawing import withdraw
+from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
@@ -50,6 +55,9 @@ from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
 from cf_workers.workflows.reconciler import Reconciler
 from cf_workers.workflows.record import RunStore
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 __all__ = ["app"]
 
@@ -79,9 +87,10 @@ def build_runtime() -> runtime.Runtime:
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
     guard = _guard(context)
-    guarded = Guarded(Direct(provider), guard, credential=_credential())
+    guarded = Guarded(_measured(Direct(provider), context), guard, credential=_credential())
+    budgeted = Budgeted(guarded, Ledger(client, keys, settings.budget_policy), wake=store.unpark)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
-    answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    answering = Cached(budgeted, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,
@@ -97,7 +106,7 @@ def build_runtime() -> runtime.Runtime:
             keys,
             worker=worker,
             about=lambda: {**_about(worker), "guard_blind": guard.blind},
-            also=guarded.renew,
+            also=renew_all(guarded.renew, budgeted.renew),
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
@@ -107,6 +116,7 @@ def build_runtime() -> runtime.Runtime:
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
+        warmer=Warmer(context, lambda: cache),
     )
 
 
@@ -121,6 +131,23 @@ def _guard(context: Context) -> Guard:
         timeout_seconds=_GUARD_TIMEOUT_SECONDS,
     )
     return Guard(bounded, Keys(), settings.guard_policy)
+
+
+@cache
+def _registry() -> CollectorRegistry:
+    """Where the metrics of this process are found."""
+    from prometheus_client import CollectorRegistry
+
+    return CollectorRegistry()
+
+
+def _measured(direct: Direct, context: Context) -> Answering:
+    """Measures calls where somebody may ask for it: loading what that takes is not free."""
+    if context.settings.health.port is None:
+        return direct
+    from cf_workers.metrics import CallMeter
+
+    return Metered(direct, CallMeter(_registry()))
 
 
 def _credential() -> str:
@@ -184,7 +211,7 @@ class _Duties:
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()
-        probes = None if in_child else _start_probes(default_context(), found.heartbeat)
+        probes = None if in_child else _start_probes(default_context(), found)
         return cls(found, reconciler, probes)
 
     def end(self) -> None:
@@ -195,21 +222,27 @@ class _Duties:
         self.runtime.provider.close()
 
 
-def _start_probes(context: Context, heartbeat: Heartbeat) -> ProbeServer | None:
-    """Answer probes over HTTP, if a port is set for it."""
+def _start_probes(context: Context, found: runtime.Runtime) -> ProbeServer | None:
+    """Answer probes and tell metrics over HTTP, if a port is set for it."""
     settings = context.settings
     if settings.health.port is None:
         return None
+    client = connect(context.redis_url, timeout_seconds=_PROBE_TIMEOUT)
+    guard = Guard(client, Keys(), settings.guard_policy)
     examiner = Examiner(
-        connect(context.redis_url, timeout_seconds=_PROBE_TIMEOUT),
-        Keys(settings.namespace),
-        guard=_guard(context),
+        client,
+        found.keys,
+        guard=guard,
         look=lambda queues: look_at_queues(app, queues),
         liveness=settings.liveness_policy,
         policy=HealthPolicy(queue_age_seconds=settings.health.queue_age_seconds),
     )
     server = ProbeServer(
-        lambda: heartbeat.running, examiner.examine, host=settings.health.host, port=settings.health.port
+        lambda: found.heartbeat.running,
+        examiner.examine,
+        metrics=_metrics(context, found, client, guard),
+        host=settings.health.host,
+        port=settings.health.port,
     )
     try:
         server.start()
@@ -218,6 +251,27 @@ def _start_probes(context: Context, heartbeat: Heartbeat) -> ProbeServer | None:
         hint = "another process has it, for example a second worker: set CF_WORKERS_HEALTH__PORT for each"
         raise ConfigError(f"probes cannot be served at {address}: {error.strerror}", {"hint": hint}) from None
     return server
+
+
+def _metrics(
+    context: Context, found: runtime.Runtime, client: RedisClient, guard: Guard
+) -> Callable[[str], tuple[str, bytes]]:
+    """Tells the fleet's metrics and those of this process."""
+    from cf_workers.metrics import FleetCollector, WorkerCollector, exposition
+
+    registry = _registry()
+    registry.register(WorkerCollector(found.guard, found.heartbeat))
+    registry.register(
+        FleetCollector(
+            client,
+            found.keys,
+            guard=guard,
+            look=lambda queues: look_at_queues(app, queues),
+            cache=open_cache(context, max_connections=2).stats,
+            liveness=context.settings.liveness_policy,
+        )
+    )
+    return lambda accept: exposition(registry, accept)
 
 
 _duties: dict[int, _Duties] = {}

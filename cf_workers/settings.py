@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
 from cf_workers.project import Project
@@ -125,6 +126,15 @@ class CacheSettings(_Section):
     endpoint: str = Field("", repr=False)
 
 
+class BudgetSettings(_Section):
+    """Budgets in US dollars that stand beside those of the project, and win over them."""
+
+    namespace_usd: float | None = Field(None, ge=0)
+    day_usd: float | None = Field(None, ge=0)
+    run_usd: float | None = Field(None, ge=0)
+    recheck_seconds: float = Field(30.0, gt=0)
+
+
 class RunSettings(_Section):
     """Run records."""
 
@@ -155,6 +165,7 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = BreakerSettings()
     cache: CacheSettings = CacheSettings()
     health: HealthSettings = HealthSettings()
+    budgets: BudgetSettings = BudgetSettings()
 
     @field_validator("redis_url", "cache_url")
     @classmethod
@@ -226,6 +237,10 @@ class Settings(BaseSettings):
             timeout_seconds=cache.timeout_seconds,
             lease_seconds=cache.lease_seconds,
         )
+
+    @property
+    def budget_policy(self) -> BudgetPolicy:
+        return BudgetPolicy(self.worker.lease_seconds, self.budgets.recheck_seconds)
 
     @property
     def answers_namespace(self) -> str:

@@ -38,6 +38,12 @@ one slot.
     counters                  hash    permanent             totals, e.g. calls that were lost
     daily:DATE                hash    400 d                 workflow, agent, model, measure -> sum of that day
     samples:AGENT:MODEL       list    90 d after last use   what the latest executions took, and cost
+    budgets                   hash    permanent, trimmed    scope -> amount that was set by hand
+    budgets:used              zset    permanent, trimmed    account -> last used
+    budgets:leases            zset    permanent, drains     reservation -> when its lease ends
+    budget:ACCOUNT            hash    40 d or 400 d after last use  spent, reserved, uncertain, amount
+    budget:ACCOUNT:waiting    zset    1 d after last use    step that waits for money -> since when
+    reservation:ID            string  lease and 1 d         what is put aside for a call, in which accounts
     dead-letters              zset    permanent, trimmed    run, step -> when it was given up
     dead-letter:ID            string  as a run that ended   what is known of a step that was given up
 
@@ -71,6 +77,9 @@ PERMANENT = (
     "guards",
     "guards:changes",
     "counters",
+    "budgets",
+    "budgets:used",
+    "budgets:leases",
     "dead-letters",
     "cache:{*}:counters",
     "cache:secret",
@@ -212,6 +221,27 @@ class Keys:
 
     def samples(self, agent: str, model: str) -> str:
         return f"{self.namespace}:samples:{agent}:{model}"
+
+    @property
+    def budgets(self) -> str:
+        return f"{self.namespace}:budgets"
+
+    @property
+    def budgets_used(self) -> str:
+        return f"{self.namespace}:budgets:used"
+
+    @property
+    def budget_leases(self) -> str:
+        return f"{self.namespace}:budgets:leases"
+
+    def budget(self, account: str) -> str:
+        return f"{self.namespace}:budget:{account}"
+
+    def budget_waiting(self, account: str) -> str:
+        return f"{self.namespace}:budget:{account}:waiting"
+
+    def reservation(self, id: str) -> str:
+        return f"{self.namespace}:reservation:{id}"
 
     @property
     def dead_letters(self) -> str:

@@ -124,10 +124,8 @@ def _lines(one: ScopeStatus) -> Iterator[str]:
     if len(one.waiters.tenants) > 1:
         yield f"tenants that wait{_split('', one.waiters.tenants)}"
     if one.refused:
-        told = ", ".join(
-            f"{reason.replace('_', ' ')} {number}" for reason, number in sorted(one.refused.items())
-        )
-        yield f"refused so far: {told}"
+        numbers = {reason.replace("_", " "): number for reason, number in one.refused.items()}
+        yield f"refused so far{_split('', numbers)}"
     if one.breaker.state != "closed":
         yield f"breaker: {one.breaker.state.replace('_', '-')}, for {_ahead(one, one.breaker.until)} more"
     if one.gate_until is not None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of the run.")
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Budget of the run; it parks beyond."
+)
 def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chosen: Any) -> None:
     """Run a workflow of the project, or of a JSON file, and print the results of its steps."""
     values = read_inputs(inputs)
@@ -35,7 +38,10 @@ def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chose
     from cf_workers.planning import WorkflowOptions
 
     options = WorkflowOptions(
-        sequential=not chosen["parallel"], pass_output=chosen["pass_output"], fail_fast=chosen["fail_fast"]
+        sequential=not chosen["parallel"],
+        pass_output=chosen["pass_output"],
+        fail_fast=chosen["fail_fast"],
+        max_cost_usd=chosen["max_cost"],
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_workflow(workflow, task, inputs=values, options=options)

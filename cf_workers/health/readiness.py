@@ -124,11 +124,9 @@ class Examiner:
         """Work goes on without guards, but limits are not kept: somebody should know."""
         blind = sum(bool(worker.get("guard_blind")) for worker in workers)
         calls = self._guard.unasked().calls
-        went = (
-            f"{calls} calls went by them so far, since Redis failed" if calls else "every call was asked for"
-        )
+        went = f"{calls} calls have gone by them so far" if calls else "no call has gone by them"
         if blind:
-            return Check(GUARD, False, f"{blind} of {len(workers)} workers call without asking: {went}")
+            return Check(GUARD, False, f"{blind} of {len(workers)} workers call without asking; {went}")
         return Check(GUARD, True, went)
 
     def _breakers(self) -> Check:

@@ -18,6 +18,7 @@ from cf_workers.project.agents import (
     read_definition,
     read_entry,
 )
+from cf_workers.project.budgets import BudgetsSection, read_budgets
 from cf_workers.project.fields import Fields
 from cf_workers.project.files import FileTexts
 from cf_workers.project.problems import (
@@ -80,6 +81,11 @@ class Project:
         return self._source.path.parent
 
     @property
+    def folder(self) -> Path:
+        """What the project is about: the folder that `.claude` is in, or the file's own."""
+        return self.root.parent if self.root.name == ".claude" else self.root
+
+    @property
     def raw(self) -> Mapping[str, Any]:
         """The whole document, unknown keys included."""
         raw: Mapping[str, Any] = self._source.raw
@@ -93,7 +99,7 @@ class Project:
     @property
     def name(self) -> str:
         """The project's own name, else that of its folder."""
-        folder = self.root.parent if self.root.name == ".claude" else self.root
+        folder = self.folder
         return self._title or folder.name
 
     @property
@@ -200,7 +206,7 @@ class Project:
             found += entry_problems(entry, self.root, str(self.path))
         for name in self._workflows:
             found += self._read_workflow(name)[1]
-        for _, problems in (self._features, self._performance, self._cache):
+        for _, problems in (self._features, self._performance, self._cache, self._budgets):
             found += problems
         for name in self._schedules:
             found += self._read_schedule(name)[1]
@@ -236,6 +242,15 @@ class Project:
         self._sound("features", *self._features)
         return self._sound("cache", *self._cache)
 
+    @property
+    def budgets(self) -> BudgetsSection:
+        """What may be spent.
+
+        Raises:
+            ProjectError: the section has problems.
+        """
+        return self._sound("budgets", *self._budgets)
+
     @cached_property
     def _features(self) -> tuple[Features, list[Problem]]:
         return self._section(lambda report: read_features(self.raw, report))
@@ -247,6 +262,11 @@ class Project:
     @cached_property
     def _cache(self) -> tuple[CacheSection, list[Problem]]:
         return self._section(lambda report: read_cache(self.raw, self._features[0], report))
+
+    @cached_property
+    def _budgets(self) -> tuple[BudgetsSection, list[Problem]]:
+        agents, workflows = self.agent_names, self.workflow_names
+        return self._section(lambda report: read_budgets(self.raw, agents, workflows, report))
 
     def _section(self, read: Callable[[Report], Section]) -> tuple[Section, list[Problem]]:
         report = Report(str(self.path))

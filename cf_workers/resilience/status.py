@@ -74,7 +74,7 @@ class WindowStatus:
 
 @dataclass(frozen=True)
 class WaiterStatus:
-    """Those who were refused and will ask again, by reason (estimated if there are very many), tenant, lane."""
+    """Those who were refused and will ask again; by reason it is an estimate where they are very many."""
 
     total: int
     reasons: Mapping[str, int]

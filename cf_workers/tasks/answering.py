@@ -1,21 +1,24 @@
 """Who answers a call? Layers around the provider, each of which adds one thing.
 
-    cached ⟵ guarded ⟵ direct
+    cached ⟵ budgeted ⟵ guarded ⟵ direct
 
-Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket. Guarded comes next:
-only what is admitted may reach the provider. Direct is innermost: only what reaches the provider is timed.
+Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket or a budget.
+Budgeted comes next: whom a guard refuses gives the money back at once, and a call without money takes no
+permit. Guarded follows: only what is admitted may reach the provider. Direct is innermost: only what reaches
+the provider is timed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
 from cf_workers.answers import Answer
+from cf_workers.budgets import Limit
 from cf_workers.errors import CfWorkersError
 from cf_workers.wire import INTERACTIVE
 
@@ -32,6 +35,9 @@ class Caller:
         workflow: the workflow or agent that was started.
         cacheable: whether an answer may come from the cache, and go there.
         fail_fast: rather an error than to wait for admission.
+        run: the run or execution.
+        alone: a single execution, of no workflow.
+        limits: the budgets that were declared for it when it was started.
     """
 
     waiter: str
@@ -41,6 +47,13 @@ class Caller:
     workflow: str = ""
     cacheable: bool = True
     fail_fast: bool = False
+    run: str = ""
+    alone: bool = False
+    limits: tuple[Limit, ...] = ()
+
+
+Wake = Callable[[Sequence[str]], object]
+"""Lets parked steps go on at once, by the names under which they wait."""
 
 
 class NotNow(Exception):  # noqa: N818 - not an error

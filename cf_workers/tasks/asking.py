@@ -10,6 +10,7 @@ from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import DependencyOutput, Usage
 from cf_workers.agents.prices import NANOS, cost_nanos
 from cf_workers.answers import Answer, call_for
+from cf_workers.budgets import Limit
 from cf_workers.errors import (
     CallTimeoutError,
     CancelledError,
@@ -20,7 +21,7 @@ from cf_workers.errors import (
 )
 from cf_workers.tasks.answering import Caller
 from cf_workers.tasks.runtime import Runtime
-from cf_workers.workflows.inputs import fill_inputs
+from cf_workers.workflows.inputs import full_task
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 from cf_workers.workflows.record import Claim, Outcome
 
@@ -50,14 +51,23 @@ def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, to
         workflow=header.plan.workflow,
         cacheable=runtime.is_cacheable(step),
         fail_fast=bool(header.options.get("fail_fast")),
+        run=header.run,
+        alone=header.message is not None,
+        limits=_limits(header, step),
     )
     return runtime.answering.ask(call, caller, token)
 
 
+def _limits(header: RunHeader, step: PlannedStep) -> tuple[Limit, ...]:
+    """The budgets of the run that apply to this step."""
+    declared = (Limit.of_json(raw) for raw in header.options.get("budgets", ()))
+    others = f"agent:{step.agent}"
+    return tuple(limit for limit in declared if not limit.scope.startswith("agent:") or limit.scope == others)
+
+
 def task_text(header: RunHeader, step: PlannedStep) -> str:
     """The step's own task with its inputs filled in, and the run's task; both where both are given."""
-    own = fill_inputs(step.task, header.inputs) if step.task else None
-    return "\n\n".join(text for text in (own, header.task) if text)
+    return full_task(step.task, header.inputs, header.task)
 
 
 def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcome:

@@ -13,6 +13,7 @@ from collections import Counter
 from uuid import uuid4
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cf_workers._redis import Keys, connect
 from cf_workers.agents.models import DEFAULT_MODEL
@@ -254,12 +255,26 @@ def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fle
     assert fleet.stack.simulator.stats().peak_in_flight <= 8
 
 
-def probe(worker, path):
-    """Ask a worker that listens on a port of the system's choice."""
+def ask(worker, path):
+    """Ask a worker that listens on a port of the system's choice: the status and the text of its answer."""
     worker.wait_for("probes.listening")
     port = re.search(r"probes.listening host=\S+ port=(\d+)", worker.output())[1]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
-        return answer.status, json.load(answer)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
+        return answer.status, answer.read().decode()
+
+
+def probe(worker, path):
+    status, text = ask(worker, path)
+    return status, json.loads(text)
+
+
+def metrics_of(worker) -> dict[str, float]:
+    """What a worker tells a monitoring system: the sum of each metric's samples."""
+    sums: Counter[str] = Counter()
+    for family in text_string_to_metric_families(ask(worker, "metrics")[1]):
+        for sample in family.samples:
+            sums[sample.name.removeprefix("cf_workers_")] += sample.value
+    return sums
 
 
 def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, cf):
@@ -280,3 +295,9 @@ def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, c
     assert "the most calls that may be in flight are" in limits
     assert all_succeed(runs)
     assert fleet.stack.simulator.stats().peak_in_flight == 5
+    told = [metrics_of(worker) for worker in workers]
+    assert [one["executions_total"] for one in told] == [40, 40]
+    assert sum(one["worker_call_seconds_count"] for one in told) == 40
+    assert (told[0]["server_up"], told[0]["workers"], told[0]["permits_most"]) == (1, 2, 5)
+    assert told[0]["refusals_total"] > 0
+    assert told[0]["tokens_total"] > 0

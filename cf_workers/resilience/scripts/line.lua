@@ -97,6 +97,14 @@ function Line.correct(tenant, weight, seconds)
     end
 end
 
+-- Virtual time is in seconds of the scarcest bucket. With other limits those that have passed mean nothing: what
+-- had been had without limits would be paid for many times over.
+function Line.begin_anew()
+    for _, field in ipairs(redis.call('HKEYS', K.line)) do
+        if field == 'V' or string.sub(field, 1, 2) == 'v:' then redis.call('HDEL', K.line, field) end
+    end
+end
+
 local function turn(wait, spacing, random)
     if Line.turns then
         local left = tonumber(string.match(Line.turns, '^%d+'))

@@ -16,6 +16,8 @@ WORDS = {
     "definition_users": ("DIGEST",),
     "idempotency": ("DIGEST",),
     "daily": ("DATE",),
+    "budget": ("ACCOUNT",),
+    "budget_waiting": ("ACCOUNT",),
     "samples": ("AGENT", "MODEL"),
     "schedule": ("NAME",),
     "schedule_waiting": ("NAME",),

@@ -69,6 +69,22 @@ def test_limits_that_are_only_learnt_from_headers_are_used_up_as_well(fleet_with
     assert len(late) < 1.1 * 120 * 50 / 60
 
 
+def test_what_was_had_before_limits_are_learnt_is_not_paid_for_afterwards(fleet_with) -> None:
+    """Without limits nobody waits for anybody; the first answers tell the limits."""
+    fleet = fleet_with(
+        limits={"requests_per_minute": 300, "burst_seconds": 60},
+        fairness=FairnessPolicy(weights={"red": 1.0, "blue": 2.0}),
+    )
+    start = fleet.time.seconds
+    for number in range(500):
+        fleet.submit(Call(f"r{number}", ("red", "blue")[number % 2]), start + number * 0.02)
+    fleet.run(start + 40)
+
+    later = [tenant for moment, tenant in fleet.sent if start + 12 < moment < start + 30]
+    assert len(later) > 60
+    assert later.count("red") / len(later) == pytest.approx(1 / 3, rel=0.15)
+
+
 def most_within(fleet: Fleet, seconds: float) -> int:
     """The most calls sent within any span of that length."""
     moments = [moment for moment, _ in fleet.sent]
