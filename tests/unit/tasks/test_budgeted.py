@@ -322,5 +322,5 @@ class TestHere:
 
 
 class Direct:
-    def ask(self, call, token=None):
+    def ask(self, call, token=None, *, began=None):
         return AgentReply("fine", call.model, USAGE, "end_turn")
