@@ -10,13 +10,12 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 from cf_workers._redis import Keys, RedisClient, connect_bounded
 from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
 from cf_workers.agents.fingerprint import call_parts
-from cf_workers.agents.prices import cost_usd
+from cf_workers.agents.prices import NANOS, cost_nanos
 from cf_workers.application import Context
 from cf_workers.cache import (
     Cache,
@@ -34,8 +33,6 @@ from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import Outcome
 
 log = logging.getLogger(__name__)
-
-NANOS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,6 @@ def entry_of(call: AgentCall, reply: AgentReply, *, workflow: str) -> Entry | No
     """What the cache keeps of the answer to a call; `None` if it may answer no other."""
     if not cacheable_reply(reply.stop_reason, reply.output):
         return None
-    cost = cost_usd(reply.model, reply.usage)
     document = {
         "output": reply.output,
         "model": reply.model,
@@ -193,7 +189,7 @@ def entry_of(call: AgentCall, reply: AgentReply, *, workflow: str) -> Entry | No
         "request_id": reply.request_id,
     }
     tags = {"agent": call.agent.name, "workflow": workflow, "model": call.model}
-    return Entry(document, tags, None if cost is None else int(cost * NANOS))
+    return Entry(document, tags, cost_nanos(reply.model, reply.usage))
 
 
 def answer_of(hit: Hit, key: str) -> Answer:
@@ -212,7 +208,7 @@ def answer_of(hit: Hit, key: str) -> Answer:
 def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
     """The outcome of an answered call; one that the cache answered cost nothing and used no tokens."""
     reply = answer.reply
-    cost = Decimal(0) if answer.cached else cost_usd(reply.model, reply.usage)
+    cost = 0 if answer.cached else cost_nanos(reply.model, reply.usage)
     usage = Usage() if answer.cached else reply.usage
     return Outcome(
         status="succeeded",
@@ -221,7 +217,8 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.output_tokens,
         saved_nanos=answer.saved_nanos or 0,
-        cost_nanos=None if cost is None else int(cost * NANOS),
+        asked_model=step.model,
+        cost_nanos=cost,
         result={
             "agent": step.agent,
             "model": reply.model,
@@ -235,7 +232,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "stale": answer.stale,
             "cache_key": answer.key,
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
-            "estimated_cost": None if cost is None else float(cost),
+            "estimated_cost": None if cost is None else cost / NANOS,
             "error": None,
         },
     )

