@@ -20,7 +20,7 @@ from cf_workers.cli.output import (
     tokens_text,
 )
 from cf_workers.cli.session import Verb, session
-from cf_workers.errors import ConfigError, InputError
+from cf_workers.errors import InputError
 
 if TYPE_CHECKING:
     from cf_workers.answers import KnownAnswers
@@ -175,11 +175,7 @@ def _known_answers(client: Client, planned: Planned) -> KnownAnswers | None:
 
     if not is_cacheable(client.local, planned.plan.steps[0]):
         return None
-    try:
-        return known_answers(with_running_server(client.local))
-    except ConfigError as error:
-        notice(f"without the cache: {error.message}")
-        return None
+    return known_answers(with_running_server(client.local))
 
 
 def _detach(client: Client, agent: str, task: str, options: ExecutionOptions) -> dict[str, Any]:
