@@ -53,8 +53,8 @@ def _delivery() -> dict[str, Any]:
         "worker_eta_task_limit": None,  # any limit shrinks the worker for good: decrements are not capped
         "worker_deduplicate_successful_tasks": False,  # its fast path skips chord parts
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # they keep their leases and finish
-        # on Redis the gate on reserved requests does it; elsewhere it would speak on the event loop's connection
-        # from the threads of tasks, and break it
+        # on Redis the gate on reserved requests does it; elsewhere threads of tasks would speak on the event
+        # loop's connection, and break it
         "worker_enable_prefetch_count_reduction": False,
     }
 

@@ -46,7 +46,7 @@ def test_processes_run_a_workflow_to_the_end(own_stack, workflow):
 
 
 def test_a_process_that_is_killed_at_its_time_limit_costs_a_call_and_no_run(own_stack, workflow):
-    """Celery ends the process in the middle of its call; once the lease is over, another process asks again."""
+    """Celery ends the process in the middle of its call; once its lease is over, another asks again."""
     own_stack.settings |= QUICK_TO_BURY
     own_stack.simulator.configure(hold=True)
     worker = own_stack.worker("-P", "processes", "-c", "2", "--time-limit", "4", cwd=workflow.root)
