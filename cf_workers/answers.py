@@ -9,20 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 from cf_workers._redis import Keys, RedisClient, connect_bounded
 from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
 from cf_workers.agents.fingerprint import call_parts
-from cf_workers.agents.prices import cost_usd
+from cf_workers.agents.prices import NANOS, cost_nanos
 from cf_workers.application import Context
 from cf_workers.cache import Cache, CachePolicy, GivenSecret, Hit, SecretSource, fingerprint, signing_secret
 from cf_workers.errors import ConfigError
 from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import Outcome
-
-NANOS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ def answer_of(hit: Hit, key: str) -> Answer:
 def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
     """The outcome of an answered call; one that the cache answered cost nothing and used no tokens."""
     reply = answer.reply
-    cost = Decimal(0) if answer.cached else cost_usd(reply.model, reply.usage)
+    cost = 0 if answer.cached else cost_nanos(reply.model, reply.usage)
     usage = Usage() if answer.cached else reply.usage
     return Outcome(
         status="succeeded",
@@ -135,7 +132,8 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.output_tokens,
         saved_nanos=answer.saved_nanos or 0,
-        cost_nanos=None if cost is None else int(cost * NANOS),
+        asked_model=step.model,
+        cost_nanos=cost,
         result={
             "agent": step.agent,
             "model": reply.model,
@@ -149,7 +147,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "stale": answer.stale,
             "cache_key": answer.key,
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
-            "estimated_cost": None if cost is None else float(cost),
+            "estimated_cost": None if cost is None else cost / NANOS,
             "error": None,
         },
     )

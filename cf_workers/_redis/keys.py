@@ -12,6 +12,8 @@ one slot.
     definition:{DIGEST}       string  as its last user      a pinned plan or agent definition
     definition:{DIGEST}:users set     as its last user      active runs that are pinned to it
     idempotency:DIGEST        string  30 d                  run id
+    schedule:{NAME}           hash    400 d after a tick    its times, up to when it ticked, its latest run
+    schedule:{NAME}:waiting   zset    400 d after a tick    ticks that wait for the end of that run
     worker:ID                 string  3 heartbeats          what a worker says of itself
     reconciler                string  3 ticks               who reconciles
     guard:{CRED}:spend        hash    until it may pass     why nothing is spent, and until when
@@ -34,6 +36,8 @@ one slot.
     guards                    zset    permanent, trimmed    credential, model class -> last used
     guards:changes            stream  permanent, trimmed    when which breaker opened, closed, and why
     counters                  hash    permanent             totals, e.g. calls that were lost
+    daily:DATE                hash    400 d                 workflow, agent, model, measure -> sum of that day
+    samples:AGENT:MODEL       list    90 d after last use   what the latest executions took, and cost
     dead-letters              zset    permanent, trimmed    run, step -> when it was given up
     dead-letter:ID            string  as a run that ended   what is known of a step that was given up
 
@@ -125,7 +129,6 @@ class FlightKeys:
     flight: str
     waiters: str
     outcomes: str
-    index: str
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,12 @@ class Keys:
 
     def idempotency(self, key: str) -> str:
         return f"{self.namespace}:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.namespace}:schedule:{{{name}}}"
+
+    def schedule_waiting(self, name: str) -> str:
+        return f"{self.namespace}:schedule:{{{name}}}:waiting"
 
     @property
     def runs(self) -> str:
@@ -198,6 +207,12 @@ class Keys:
     def counters(self) -> str:
         return f"{self.namespace}:counters"
 
+    def daily(self, date: str) -> str:
+        return f"{self.namespace}:daily:{date}"
+
+    def samples(self, agent: str, model: str) -> str:
+        return f"{self.namespace}:samples:{agent}:{model}"
+
     @property
     def dead_letters(self) -> str:
         return f"{self.namespace}:dead-letters"
@@ -222,7 +237,6 @@ class Keys:
             f"{base}:flight:{digest}",
             f"{base}:waiters:{digest}",
             f"{base}:outcomes:{digest}",
-            f"{base}:index",
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.completion import agent_names
 from cf_workers.cli.output import (
     cost_text,
     counted,
@@ -29,7 +30,7 @@ STDIN = "-"
 
 
 @click.command("execute", cls=Verb)
-@click.argument("agent")
+@click.argument("agent", shell_complete=agent_names)
 @click.argument("task", required=False)
 @click.option("--async/--sync", "enqueue", default=None, help="On a worker (default), or in this process.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")

@@ -22,12 +22,14 @@ from cf_workers.cache import Cache
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
 from cf_workers.client.results import Outcome
+from cf_workers.client.schedules import Schedules
 from cf_workers.client.short_cut import ShortCut
 from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
 from cf_workers.planning import (
     ExecutionOptions,
     Planned,
     WorkflowOptions,
+    check_list_task,
     check_task,
     check_timeout,
     plan_execution,
@@ -39,6 +41,7 @@ from cf_workers.planning import (
 from cf_workers.project import Project, parse_workflow, read_workflow_file
 from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
+from cf_workers.schedules import Ledger
 from cf_workers.settings import Settings
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
 from cf_workers.workflows.dead_letters import DeadLetters
@@ -48,7 +51,7 @@ from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import live_workers
 from cf_workers.workflows.record import NewRun, RunStore
-from cf_workers.workflows.spec import WorkflowSpec
+from cf_workers.workflows.spec import Lane, WorkflowSpec
 
 Workflow = str | Path | Mapping[str, Any]
 """A workflow of the project by its name, a file that holds one, or one as a mapping."""
@@ -94,6 +97,11 @@ class Client:
         return self._here.project
 
     @property
+    def project_path(self) -> Path | None:
+        """The project file; `None` where there is none. Needs no server."""
+        return self._here.project_path
+
+    @property
     def settings(self) -> Settings:
         """The settings in force; needs no server."""
         return self._here.settings
@@ -108,6 +116,7 @@ class Client:
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         cacheable: bool | None = None,
+        lane: Lane | None = None,
         fail_fast: bool = False,
         idempotency_key: str | None = None,
     ) -> ExecutionHandle:
@@ -116,6 +125,7 @@ class Client:
         Args:
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
+            lane: the queue it waits in; `interactive` if not given.
             fail_fast: rather an error than to wait while the breaker or a limit allows no call.
             idempotency_key: a second submission with the same key is the first one.
 
@@ -130,6 +140,7 @@ class Client:
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
                 "cacheable": cacheable,
+                "lane": lane,
                 "fail_fast": fail_fast,
             }
         )
@@ -206,7 +217,7 @@ class Client:
 
     def start_workflow(
         self,
-        workflow: Workflow,
+        workflow: Workflow | WorkflowSpec,
         task: str | None = None,
         *,
         inputs: Mapping[str, str] | None = None,
@@ -227,7 +238,7 @@ class Client:
             ServerUnreachableError: the server does not answer.
         """
         check_timeout(timeout_seconds)
-        spec = self.workflow(workflow)
+        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         values = resolve_inputs(spec, inputs or {})
         planned = self.check_workflow(spec, task, inputs=values, options=options)
         new = NewRun(
@@ -272,11 +283,7 @@ class Client:
         settings = self.settings
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         check_task(task, settings.max_task_chars)
-        if spec.is_list and spec.steps and not (task or "").strip():
-            raise InputError(
-                f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
-                {"hint": "give one with --task"},
-            )
+        check_list_task(spec, task)
         resolve_inputs(spec, inputs or {})
         return plan_workflow(spec, self.project, settings, self._allowed(options))
 
@@ -372,6 +379,11 @@ class Client:
     def operations(self) -> Operations:
         """The operator's side: guards and readiness."""
         return Operations(self.context, app=lambda: self._app, reaching=self.reaching)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """What runs by itself, and when."""
+        return Schedules(self, Ledger(self._redis, self._keys))
 
     @cached_property
     def history(self) -> History:
@@ -472,7 +484,7 @@ class Client:
             args=(agent,),
             options={
                 "task_id": execution,
-                "queue": INTERACTIVE,
+                "queue": planned.plan.steps[0].lane,
                 "argsrepr": f"agent={agent}",
                 "kwargsrepr": "{}",
             },
@@ -504,11 +516,19 @@ class Client:
         """
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+        except redis.AuthenticationError:
             raise ServerUnreachableError(
-                f"no answer from {describe_url(self.context.redis_url)}",
+                f"{describe_url(self.context.redis_url)} does not accept the user or password",
+                {"hint": "correct the ones in CF_WORKERS_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/0"},
+            ) from None
+        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+            broker = isinstance(error, OperationalError) and self.context.broker_url != self.context.redis_url
+            url = self.context.broker_url if broker else self.context.redis_url
+            name = "CF_WORKERS_BROKER_URL" if broker else "CF_WORKERS_REDIS_URL"
+            raise ServerUnreachableError(
+                f"no answer from {describe_url(url)}",
                 {
-                    "hint": "is it running? its address is CF_WORKERS_REDIS_URL",
+                    "hint": f"is it running? its address is {name}",
                     "cause": type(error).__name__,
                 },
             ) from None

@@ -8,8 +8,8 @@ from typing import Any
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import DependencyOutput, Usage
-from cf_workers.agents.prices import cost_usd
-from cf_workers.answers import NANOS, Answer, call_for
+from cf_workers.agents.prices import NANOS, cost_nanos
+from cf_workers.answers import Answer, call_for
 from cf_workers.errors import (
     CallTimeoutError,
     CancelledError,
@@ -63,20 +63,20 @@ def task_text(header: RunHeader, step: PlannedStep) -> str:
 def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcome:
     """The outcome of a call that gave nothing usable; what it cost all the same is kept."""
     usage = _billed(error)
-    cost = cost_usd(step.model, usage) if usage else None
+    cost = cost_nanos(step.model, usage) if usage else 0
     return Outcome(
         status="cancelled" if isinstance(error, CancelledError) else "failed",
         attempts=attempts,
         counts_against_run=not step.allow_failure,
         input_tokens=usage.prompt_tokens if usage else 0,
         output_tokens=usage.output_tokens if usage else 0,
-        cost_nanos=int(cost * NANOS) if cost is not None else (None if usage else 0),
+        cost_nanos=cost,
         lost_calls=maybe_lost(error),
         result={
             "agent": step.agent,
             "model": step.model,
             "usage": usage.model_dump() if usage else None,
-            "estimated_cost": float(cost) if cost is not None else (None if usage else 0.0),
+            "estimated_cost": None if cost is None else cost / NANOS,
             "error": describe_error(error),
         },
     )

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(predicate: Callable[[], T], what: str, *, timeout: float = 10.0, every: float = 0.02) -> T:
+def eventually(predicate: Callable[[], T], what: str, *, timeout: float = 60.0, every: float = 0.02) -> T:
     """The first true value of `predicate`.
 
     Args:

@@ -55,6 +55,7 @@ else:
             abandon_after=1.5,
             heartbeat_file=Path(HEARTBEAT_FILE) if HEARTBEAT_FILE else None,
             heartbeat_every=0.2,
+            reserves={"batch": float(os.environ.get("BATCH_LEAVES", "0"))},
         ),
     )
 

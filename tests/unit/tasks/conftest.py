@@ -6,6 +6,7 @@ import pytest
 
 from cf_workers.agents.definition import AgentDefinition, AgentReply, Usage
 from cf_workers.planning import Planned, plan_execution
+from cf_workers.resilience import Guard
 from cf_workers.settings import load_settings
 from cf_workers.tasks import app, runtime
 from cf_workers.tasks.answering import Direct
@@ -72,6 +73,7 @@ class Worker:
             dead_letters=DeadLetters(engine.client, engine.keys),
             provider=self.model,
             answering=Direct(self.model),
+            guard=Guard(engine.client, engine.keys),
             is_cacheable=lambda step: False,
             plan_execution=lambda agent, options: plan_execution(agent, project, settings, options),
             max_task_chars=1000,
