@@ -80,7 +80,7 @@ class Context:
             visibility_timeout=settings.worker.visibility_timeout_seconds,
             chord_expires=settings.runs.active_seconds,
         )
-        if settings.namespace != DEFAULT_NAMESPACE and "broker_transport_options" in configuration:
+        if settings.namespace != DEFAULT_NAMESPACE and self.broker_url.startswith(("redis://", "rediss://")):
             # namespaces that share a server must not take each other's messages
             configuration["broker_transport_options"]["global_keyprefix"] = f"{settings.namespace}:"
         return {
