@@ -26,7 +26,7 @@ _FEW = 10
 class SentEvents:
     """Celery's task-sent events, published a few hundred at a time instead of one with each message.
 
-    Takes the place of the dispatcher with which a message is published; one event costs as much as the message.
+    Takes the place of the dispatcher with which a message is published: an event costs as much as a message.
     """
 
     def __init__(self, app: Celery, producer: Any) -> None:
