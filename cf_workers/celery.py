@@ -69,8 +69,8 @@ def build_runtime() -> runtime.Runtime:
     store = RunStore(client, keys, definitions, settings.record_policy)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
-    def plan(agent: str, options: ExecutionOptions) -> Planned:
-        return plan_execution(agent, context.project, settings, options)
+    def plan(agent: str, options: ExecutionOptions, task: str) -> Planned:
+        return plan_execution(agent, context.project, settings, options, task=task)
 
     provider = AnthropicProvider(
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)

@@ -111,6 +111,7 @@ class Client:
         task: str,
         *,
         model: str | None = None,
+        complexity: str | None = None,
         max_tokens: int | None = None,
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
@@ -122,6 +123,8 @@ class Client:
         """Enqueue one execution of an agent; one whose answer is in the cache has ended when this returns.
 
         Args:
+            model: its id, or `auto` for the one that the project's rules choose.
+            complexity: the tier from which it is chosen, whatever the rules say.
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
             fail_fast: rather an error than to wait while the breaker, a limit or a budget allows no call.
@@ -135,6 +138,7 @@ class Client:
         options = read_options(
             {
                 "model": model,
+                "complexity": complexity,
                 "max_tokens": max_tokens,
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
@@ -271,7 +275,7 @@ class Client:
         check_task(task, settings.max_task_chars)
         if not task.strip():
             raise InputError("the task is empty", {"hint": "say what the agent is to do"})
-        return plan_execution(agent, self.project, settings, options)
+        return plan_execution(agent, self.project, settings, options, task=task)
 
     def check_workflow(
         self,
@@ -294,8 +298,8 @@ class Client:
                 f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
                 {"hint": "give one with --task"},
             )
-        resolve_inputs(spec, inputs or {})
-        return plan_workflow(spec, self.project, settings, self._allowed(options))
+        values = resolve_inputs(spec, inputs or {})
+        return plan_workflow(spec, self.project, settings, self._allowed(options), task=task, inputs=values)
 
     def quote(
         self,
@@ -316,8 +320,10 @@ class Client:
             ServerUnreachableError: the server does not answer.
         """
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
-        planned = plan_workflow(spec, self.project, self.settings, self._allowed(options))
         values = {**{name: value for name, value in spec.inputs if value is not None}, **(inputs or {})}
+        planned = plan_workflow(
+            spec, self.project, self.settings, self._allowed(options), task=task, inputs=values
+        )
         return self._quote(planned, task, values, task_needed=spec.is_list and task is None)
 
     def quote_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Quote:

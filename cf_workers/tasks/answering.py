@@ -38,6 +38,7 @@ class Caller:
         run: the run or execution.
         alone: a single execution, of no workflow.
         limits: the budgets that were declared for it when it was started.
+        most_nanos: it may cost no more, in billionths of a dollar.
     """
 
     waiter: str
@@ -50,6 +51,7 @@ class Caller:
     run: str = ""
     alone: bool = False
     limits: tuple[Limit, ...] = ()
+    most_nanos: int | None = None
 
 
 Wake = Callable[[Sequence[str]], None]

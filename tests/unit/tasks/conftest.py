@@ -73,7 +73,9 @@ class Worker:
             provider=self.model,
             answering=Direct(self.model),
             is_cacheable=lambda step: False,
-            plan_execution=lambda agent, options: plan_execution(agent, project, settings, options),
+            plan_execution=lambda agent, options, task: plan_execution(
+                agent, project, settings, options, task=task
+            ),
             max_task_chars=1000,
         )
 
