@@ -18,8 +18,10 @@ from cf_workers.agents.models import check_model
 from cf_workers.budgets import Limit, dollars
 from cf_workers.errors import ConfigError, InputError, ProjectError, TaskTooLongError
 from cf_workers.project import Problem, Project, check_agents
+from cf_workers.project.batch_files import batch_workflow
 from cf_workers.project.budgets import RUN
 from cf_workers.project.problems import at, did_you_mean, project_error
+from cf_workers.schedules.spec import ScheduleSpec
 from cf_workers.settings import Settings
 from cf_workers.wire import Payload
 from cf_workers.workflows.inputs import full_task, input_names
@@ -38,6 +40,7 @@ class ExecutionOptions(Payload):
     timeout_seconds: float | None = Field(None, gt=0)
     max_retries: int | None = Field(None, ge=0)
     cacheable: bool | None = None
+    lane: Lane | None = None
     fail_fast: bool = False
     max_cost_usd: float | None = Field(None, ge=0)
 
@@ -133,6 +136,33 @@ def check_task(task: str | None, limit: int) -> None:
         )
 
 
+def check_list_task(spec: WorkflowSpec, task: str | None) -> None:
+    """Refuse to run a plain list of agents without a task.
+
+    Raises:
+        InputError: the workflow is one, and there is none.
+    """
+    if spec.is_list and spec.steps and not (task or "").strip():
+        raise InputError(
+            f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
+            {"hint": "give one with --task"},
+        )
+
+
+def check_execution(
+    agent: str, task: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
+) -> Planned:
+    """Plan one execution of an agent on a task.
+
+    Raises:
+        InputError: the input cannot work.
+    """
+    check_task(task, settings.max_task_chars)
+    if not task.strip():
+        raise InputError("the task is empty", {"hint": "say what the agent is to do"})
+    return plan_execution(agent, project, settings, options, task=task)
+
+
 def plan_execution(
     agent: str,
     project: Project,
@@ -214,11 +244,34 @@ def check_project(project: Project, settings: Settings) -> None:
         found += _problems_of(project, at("agents", name), partial(plan_execution, name, project, settings))
     for name in project.workflow_names:
         found += _problems_of(project, at("workflows", name), partial(_plan_named, name, project, settings))
+    for name in project.schedule_names:
+        found += _problems_of(
+            project, at("schedules", name), partial(_plan_scheduled, name, project, settings)
+        )
     problems = list(dict.fromkeys(project.located(found)))
     if problems:
         raise project_error(
             f"the project {project.name!r}", sorted(problems, key=lambda problem: problem.line or 0)
         )
+
+
+def scheduled_workflow(schedule: ScheduleSpec, project: Project) -> WorkflowSpec:
+    """What a tick of a schedule runs.
+
+    Raises:
+        InputError: there is no such workflow, or it cannot be used; its batch file cannot be used.
+    """
+    if schedule.workflow is not None:
+        return project.workflow(schedule.workflow)
+    return batch_workflow(schedule.name, project.root / (schedule.batch or ""))
+
+
+def _plan_scheduled(name: str, project: Project, settings: Settings) -> None:
+    schedule = project.schedule(name)
+    spec = scheduled_workflow(schedule, project)
+    check_list_task(spec, schedule.task)
+    resolve_inputs(spec, dict(schedule.inputs))
+    plan_workflow(spec, project, settings)
 
 
 def _plan_named(name: str, project: Project, settings: Settings) -> Planned:

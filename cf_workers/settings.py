@@ -268,7 +268,7 @@ def load_settings(
     Raises:
         ConfigError: values cannot be used; all of them are named.
     """
-    below = _below_environment(project, os.environ if environ is None else environ)
+    below = below_environment(project, os.environ if environ is None else environ)
 
     class Sourced(Settings):
         @classmethod
@@ -288,7 +288,8 @@ def load_settings(
         raise _unusable(error) from None
 
 
-def _below_environment(project: Project | None, environ: Mapping[str, str]) -> dict[str, Any]:
+def below_environment(project: Project | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What stands between our own variables and the defaults: the usual variables, and the project file."""
     below: dict[str, Any] = {"cache": {"endpoint": environ.get("ANTHROPIC_BASE_URL", "")}}
     if environ.get("REDIS_URL"):
         below["redis_url"] = environ["REDIS_URL"]
@@ -314,4 +315,4 @@ def _unusable(error: ValidationError | SettingsError) -> ConfigError:
         f"{PREFIX}{'__'.join(str(part).upper() for part in one['loc'])}: {one['msg']}"
         for one in error.errors(include_input=False, include_url=False)
     ]
-    return ConfigError("; ".join(wrong), {"hint": "see `cf-workers config show`", "problems": wrong})
+    return ConfigError("; ".join(wrong), {"hint": "correct or unset what is named", "problems": wrong})

@@ -12,6 +12,8 @@ one slot.
     definition:{DIGEST}       string  as its last user      a pinned plan or agent definition
     definition:{DIGEST}:users set     as its last user      active runs that are pinned to it
     idempotency:DIGEST        string  30 d                  run id
+    schedule:{NAME}           hash    400 d after a tick    its times, up to when it ticked, its latest run
+    schedule:{NAME}:waiting   zset    400 d after a tick    ticks that wait for the end of that run
     worker:ID                 string  3 heartbeats          what a worker says of itself
     reconciler                string  3 ticks               who reconciles
     guard:{CRED}:spend        hash    until it may pass     why nothing is spent, and until when
@@ -136,7 +138,6 @@ class FlightKeys:
     flight: str
     waiters: str
     outcomes: str
-    index: str
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,12 @@ class Keys:
 
     def idempotency(self, key: str) -> str:
         return f"{self.namespace}:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.namespace}:schedule:{{{name}}}"
+
+    def schedule_waiting(self, name: str) -> str:
+        return f"{self.namespace}:schedule:{{{name}}}:waiting"
 
     @property
     def runs(self) -> str:
@@ -260,7 +267,6 @@ class Keys:
             f"{base}:flight:{digest}",
             f"{base}:waiters:{digest}",
             f"{base}:outcomes:{digest}",
-            f"{base}:index",
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.completion import agent_names
 from cf_workers.cli.output import (
     cost_text,
     counted,
@@ -22,6 +23,7 @@ from cf_workers.cli.session import Verb, session
 from cf_workers.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from cf_workers.answers import KnownAnswers
     from cf_workers.client import Client
     from cf_workers.planning import ExecutionOptions, Planned
 
@@ -30,7 +32,7 @@ RUN = "run"
 
 
 @click.command("execute", cls=Verb)
-@click.argument("agent")
+@click.argument("agent", shell_complete=agent_names)
 @click.argument("task", required=False)
 @click.option("--async/--sync", "enqueue", default=None, help="On a worker (default), or in this process.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
@@ -184,10 +186,25 @@ def _execute_here(client: Client, planned: Planned, task: str) -> Mapping[str, A
             retrying=lambda attempt, wait, error: notice(
                 f"attempt {attempt} failed: {error}; again in {wait:.1f} s"
             ),
+            known=_known_answers(client, planned),
             policy=InlinePolicy(settings.agents.max_retries, backoff),
         )
     finally:
         model.close()
+
+
+def _known_answers(client: Client, planned: Planned) -> KnownAnswers | None:
+    """What the cache knows, if this execution may use it and there is a server; none is started for it."""
+    from cf_workers.answers import is_cacheable, known_answers
+    from cf_workers.application import with_running_server
+
+    if not is_cacheable(client.local, planned.plan.steps[0]):
+        return None
+    try:
+        return known_answers(with_running_server(client.local))
+    except ConfigError as error:
+        notice(f"without the cache: {error.message}")
+        return None
 
 
 def _only_its_own_budget(planned: Planned) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import notice, print_document
 from cf_workers.cli.report import run_report
 from cf_workers.cli.session import Verb, session
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run-workflow", cls=Verb)
-@click.argument("workflow", metavar="NAME|FILE")
+@click.argument("workflow", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--task", help="Shown to every step; needed by workflows that are plain lists.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Fills {{ inputs.NAME }}.")
 @click.option("--parallel/--sequential", default=True, help="Whether independent steps run at once.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import columns, counted, notice, print_document, styled
 from cf_workers.cli.session import Noun, session
 
@@ -44,7 +45,7 @@ def list_workflows() -> None:
 
 
 @workflow.command("show")
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--mermaid", is_flag=True, help="As a Mermaid flow chart.")
 def show(name: str, mermaid: bool) -> None:
     """Show a workflow: its steps, what they wait for, its inputs."""
@@ -74,7 +75,7 @@ def show(name: str, mermaid: bool) -> None:
 
 
 @workflow.command("validate")
-@click.argument("name", metavar="[NAME|FILE]", required=False)
+@click.argument("name", metavar="[NAME|FILE]", required=False, shell_complete=workflow_names)
 def validate(name: str | None) -> None:
     """Check one workflow, or the whole project; every problem is listed."""
     from cf_workers.planning import check_project, plan_workflow
@@ -96,7 +97,7 @@ def validate(name: str | None) -> None:
 
 
 @workflow.command("plan")
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--sequential", is_flag=True, help="As `run-workflow --sequential` would run it.")
 @click.option("--cost", is_flag=True, help="What it would cost and take; needs the server.")
 @click.option("--task", help="As for `run-workflow`, to foresee cache hits.")

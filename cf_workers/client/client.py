@@ -26,15 +26,17 @@ from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
 from cf_workers.client.quote import Quote, Quoter
 from cf_workers.client.results import Outcome
+from cf_workers.client.schedules import Schedules
 from cf_workers.client.short_cut import ShortCut
 from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
 from cf_workers.planning import (
     ExecutionOptions,
     Planned,
     WorkflowOptions,
+    check_execution,
+    check_list_task,
     check_task,
     check_timeout,
-    plan_execution,
     plan_workflow,
     read_options,
     record_options,
@@ -44,7 +46,9 @@ from cf_workers.project import BudgetsSection, Project, parse_workflow, read_wor
 from cf_workers.project.budgets import RUN
 from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
+from cf_workers.schedules import Ledger as ScheduleLedger
 from cf_workers.settings import Settings
+from cf_workers.warming import Warmer
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
 from cf_workers.workflows.accounts import Accounts
 from cf_workers.workflows.dead_letters import DeadLetters
@@ -55,7 +59,7 @@ from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import live_workers
 from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import NewRun, RunStore
-from cf_workers.workflows.spec import WorkflowSpec
+from cf_workers.workflows.spec import Lane, WorkflowSpec
 
 Workflow = str | Path | Mapping[str, Any]
 """A workflow of the project by its name, a file that holds one, or one as a mapping."""
@@ -91,6 +95,20 @@ class Client:
         """
         return self._open()
 
+    @cached_property
+    def warmer(self) -> Warmer:
+        """What is to be in the cache before anybody asks, and what is."""
+        return Warmer(self.context, lambda: self.cache)
+
+    @cached_property
+    def local(self) -> Context:
+        """Project and settings, which need no server; without a configured one it names none.
+
+        Raises:
+            ConfigError: a setting cannot be used, or the named project is not there.
+        """
+        return self.__dict__.get("context") or self._open(need_server=False)
+
     @property
     def project(self) -> Project:
         """The project as it is now; needs no server.
@@ -98,12 +116,17 @@ class Client:
         Raises:
             ConfigError: there is none, or its file cannot be read.
         """
-        return self._here.project
+        return self.local.project
+
+    @property
+    def project_path(self) -> Path | None:
+        """The project file; `None` where there is none. Needs no server."""
+        return self.local.project_path
 
     @property
     def settings(self) -> Settings:
         """The settings in force; needs no server."""
-        return self._here.settings
+        return self.local.settings
 
     def submit(
         self,
@@ -116,6 +139,7 @@ class Client:
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         cacheable: bool | None = None,
+        lane: Lane | None = None,
         fail_fast: bool = False,
         max_cost_usd: float | None = None,
         idempotency_key: str | None = None,
@@ -127,6 +151,7 @@ class Client:
             complexity: the tier from which it is chosen, whatever the rules say.
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
+            lane: the queue it waits in; `interactive` if not given.
             fail_fast: rather an error than to wait while the breaker, a limit or a budget allows no call.
             max_cost_usd: its own budget.
             idempotency_key: a second submission with the same key is the first one.
@@ -143,6 +168,7 @@ class Client:
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
                 "cacheable": cacheable,
+                "lane": lane,
                 "fail_fast": fail_fast,
                 "max_cost_usd": max_cost_usd,
             }
@@ -179,21 +205,6 @@ class Client:
             self._short_cut.conclude(new, answer)
         return ExecutionHandle(self, self.history, new.run)
 
-    def knows(self, agent: str, task: str, **options: Any) -> bool:
-        """Whether the answer to an execution is in the cache and would be given; it is not used.
-
-        Args:
-            options: as for `submit`.
-
-        Raises:
-            InputError: the input cannot work.
-            ServerUnreachableError: the cache's server fails.
-        """
-        planned = self.check_execution(agent, task, read_options(options))
-        key = self._short_cut.key(planned, task)
-        found = self.cache.inspect(key) if key else None
-        return found is not None and not found.stale
-
     def execute_many(
         self, calls: Iterable[tuple[str, str]], *, timeout: float | None = None, **options: Any
     ) -> list[Outcome]:
@@ -221,7 +232,7 @@ class Client:
 
     def start_workflow(
         self,
-        workflow: Workflow,
+        workflow: Workflow | WorkflowSpec,
         task: str | None = None,
         *,
         inputs: Mapping[str, str] | None = None,
@@ -246,7 +257,7 @@ class Client:
         check_timeout(timeout_seconds)
         if max_cost_usd is not None:
             options = replace(options or WorkflowOptions(), max_cost_usd=max_cost_usd)
-        spec = self.workflow(workflow)
+        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         values = resolve_inputs(spec, inputs or {})
         planned = self.check_workflow(spec, task, inputs=values, options=options)
         name = uuid4().hex
@@ -271,11 +282,7 @@ class Client:
         Raises:
             InputError: the input cannot work.
         """
-        settings = self.settings
-        check_task(task, settings.max_task_chars)
-        if not task.strip():
-            raise InputError("the task is empty", {"hint": "say what the agent is to do"})
-        return plan_execution(agent, self.project, settings, options, task=task)
+        return check_execution(agent, task, self.project, self.settings, options)
 
     def check_workflow(
         self,
@@ -293,11 +300,7 @@ class Client:
         settings = self.settings
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         check_task(task, settings.max_task_chars)
-        if spec.is_list and spec.steps and not (task or "").strip():
-            raise InputError(
-                f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
-                {"hint": "give one with --task"},
-            )
+        check_list_task(spec, task)
         values = resolve_inputs(spec, inputs or {})
         return plan_workflow(spec, self.project, settings, self._allowed(options), task=task, inputs=values)
 
@@ -424,6 +427,11 @@ class Client:
         return Operations(self.context, app=lambda: self._app, reaching=self.reaching)
 
     @cached_property
+    def schedules(self) -> Schedules:
+        """What runs by itself, and when."""
+        return Schedules(self, ScheduleLedger(self._redis, self._keys))
+
+    @cached_property
     def budgets(self) -> Budgets:
         """How much may still be spent, and ways to change that."""
         return Budgets(
@@ -481,11 +489,6 @@ class Client:
         return open_cache(self.context)
 
     @cached_property
-    def _here(self) -> Context:
-        """Project and settings, which need no server."""
-        return self.__dict__.get("context") or self._open(need_server=False)
-
-    @cached_property
     def _redis(self) -> Any:
         return connect(self.context.redis_url)
 
@@ -538,7 +541,7 @@ class Client:
             args=(agent,),
             options={
                 "task_id": execution,
-                "queue": INTERACTIVE,
+                "queue": planned.plan.steps[0].lane,
                 "argsrepr": f"agent={agent}",
                 "kwargsrepr": "{}",
             },
@@ -596,11 +599,19 @@ class Client:
         """
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+        except redis.AuthenticationError:
             raise ServerUnreachableError(
-                f"no answer from {describe_url(self.context.redis_url)}",
+                f"{describe_url(self.context.redis_url)} does not accept the user or password",
+                {"hint": "correct the ones in CF_WORKERS_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/0"},
+            ) from None
+        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+            broker = isinstance(error, OperationalError) and self.context.broker_url != self.context.redis_url
+            url = self.context.broker_url if broker else self.context.redis_url
+            name = "CF_WORKERS_BROKER_URL" if broker else "CF_WORKERS_REDIS_URL"
+            raise ServerUnreachableError(
+                f"no answer from {describe_url(url)}",
                 {
-                    "hint": "is it running? its address is CF_WORKERS_REDIS_URL",
+                    "hint": f"is it running? its address is {name}",
                     "cause": type(error).__name__,
                 },
             ) from None

@@ -9,6 +9,7 @@ from typing import Any, cast
 from cf_workers.budgets import PERIODS, REACTIONS, Limit, OnExhausted, Period, nanos_of
 from cf_workers.errors import InputError
 from cf_workers.project.fields import Fields, is_number, kind
+from cf_workers.project.keys import Key, choice, nullable, properties, strings
 from cf_workers.project.problems import Report, at
 
 RUN = "run"
@@ -18,6 +19,12 @@ _SINGLE = ("namespace", "day", RUN)
 _KEYS = (*_SINGLE, "agents", "workflows", "on_exhausted", "cheaper_models")
 _BUDGET_KEYS = ("usd", "per", "on_exhausted", "cheaper_models")
 _NOT_YET = "batch"
+
+
+_RULES: tuple[Key, ...] = (
+    choice("on_exhausted", "What becomes of calls for which no money is left.", REACTIONS, default="park"),
+    strings("cheaper_models", "What 'cheaper_model' tries, in this order."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,41 @@ class BudgetsSection:
         per: Period = "day" if scope == "day" else "total"
         base = limit or Limit(scope, 0, per, self.on_exhausted, self.cheaper_models)
         return replace(base, nanos=nanos_of(usd))
+
+
+def budgets_schema() -> dict[str, Any]:
+    """JSON Schema of the section."""
+    amount = {"type": "number", "minimum": 0, "maximum": 1_000_000}
+    per = choice("per", "For each day or month in UTC, or in all.", PERIODS, default="total")
+
+    def budget(*more: Key) -> dict[str, Any]:
+        table = {"usd": {"description": "US dollars.", **amount}, **properties((*more, *_RULES))}
+        return {
+            "anyOf": [
+                amount,
+                {
+                    "type": "object",
+                    "required": ["usd"],
+                    "properties": table,
+                    "additionalProperties": False,
+                },
+            ]
+        }
+
+    def named(about: str) -> dict[str, Any]:
+        return {"description": about, "type": ["object", "null"], "additionalProperties": budget(per)}
+
+    return {
+        "additionalProperties": False,
+        "properties": {
+            "namespace": {"description": "For all work.", **nullable(budget(per))},
+            "day": {"description": "For all work of a day in UTC.", **nullable(budget())},
+            RUN: {"description": "For each run that is given none.", **nullable(budget())},
+            "agents": named("By the names of agents."),
+            "workflows": named("By the names of workflows."),
+            **properties(_RULES),
+        },
+    }
 
 
 def read_budgets(

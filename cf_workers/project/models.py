@@ -10,10 +10,50 @@ from cf_workers.agents.choice import DEFAULT_RULES, DEFAULT_TIERS, STANDARD, Cho
 from cf_workers.budgets import nanos_of
 from cf_workers.errors import InputError
 from cf_workers.project.fields import Fields, is_number, kind
+from cf_workers.project.keys import NOT_BLANK, Key, properties, strings, whole
 from cf_workers.project.problems import Report, at
 
+_CONDITIONS: tuple[Key, ...] = (
+    strings("words", "Words or phrases, one of which occurs in the task, whole."),
+    strings("agents", "Agents, one of which is asked."),
+    whole("min_chars", "The task is at least so long.", 0),
+    whole("max_chars", "The task is at most so long.", 0),
+)
 _KEYS = ("tiers", "rules", "default", "max_cost_usd")
 _RULE_KEYS = ("tier", "words", "agents", "min_chars", "max_chars")
+
+
+def models_schema() -> dict[str, Any]:
+    """JSON Schema of the section; which tiers there are is left to the loader."""
+    rule = {
+        "type": "object",
+        "required": ["tier"],
+        "properties": {"tier": {"type": "string", "pattern": NOT_BLANK}, **properties(_CONDITIONS)},
+        "additionalProperties": False,
+    }
+    model = {"type": ["string", "null"], "pattern": NOT_BLANK}
+    return {
+        "additionalProperties": False,
+        "properties": {
+            "tiers": {
+                "description": "The model of each tier; simple, standard and complex are always there.",
+                "type": ["object", "null"],
+                "additionalProperties": model,
+            },
+            "rules": {
+                "description": "The first whose conditions are all met says the tier.",
+                "type": ["array", "null"],
+                "items": rule,
+            },
+            "default": {"description": "The tier where no rule fits.", "type": ["string", "null"]},
+            "max_cost_usd": {
+                "description": "No call of a chosen model may cost more, in US dollars.",
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": 1_000_000,
+            },
+        },
+    }
 
 
 def read_models(raw: Mapping[str, Any], agents: Sequence[str], report: Report) -> ChoicePolicy:

@@ -54,7 +54,7 @@ class Caller:
     most_nanos: int | None = None
 
 
-Wake = Callable[[Sequence[str]], None]
+Wake = Callable[[Sequence[str]], object]
 """Lets parked steps go on at once, by the names under which they wait."""
 
 

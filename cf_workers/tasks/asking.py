@@ -63,9 +63,7 @@ def _limits(header: RunHeader, step: PlannedStep) -> tuple[Limit, ...]:
     """The budgets of the run that apply to this step."""
     declared = (Limit.of_json(raw) for raw in header.options.get("budgets", ()))
     others = f"agent:{step.agent}"
-    return tuple(
-        limit for limit in declared if not limit.scope.startswith("agent:") or limit.scope == others
-    )
+    return tuple(limit for limit in declared if not limit.scope.startswith("agent:") or limit.scope == others)
 
 
 def task_text(header: RunHeader, step: PlannedStep) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ FINAL = frozenset({"succeeded", "failed", "cancelled"})
 """Statuses in which a run stays."""
 
 _ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
+_STATUS_FIELDS = ("status", "running", "parked")
 _NANOS = 1_000_000_000
 
 
@@ -57,11 +58,25 @@ class History:
         Raises:
             UnknownRunError: there is no such run.
         """
-        names = ("status", "running", "parked")
-        record = dict(zip(names, self._client.hmget(self._keys.run(run).run, list(names)), strict=True))
+        record = dict(
+            zip(
+                _STATUS_FIELDS, self._client.hmget(self._keys.run(run).run, list(_STATUS_FIELDS)), strict=True
+            )
+        )
         if record["status"] is None:
             raise unknown_run(run)
         return _status(record)
+
+    def statuses(self, runs: Sequence[str]) -> dict[str, str | None]:
+        """The status of each, in one round trip; `None` for one whose record is not there."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for run in runs:
+                pipe.hmget(self._keys.run(run).run, list(_STATUS_FIELDS))
+            records = [dict(zip(_STATUS_FIELDS, found, strict=True)) for found in pipe.execute()]
+        return {
+            run: None if record["status"] is None else _status(record)
+            for run, record in zip(runs, records, strict=True)
+        }
 
     def plan(self, run: str) -> Plan:
         """What the run executes.

@@ -70,6 +70,10 @@ class Plan(Payload):
         return frozenset(step.definition for step in self.steps)
 
     @cached_property
+    def lanes(self) -> frozenset[Lane]:
+        return frozenset(step.lane for step in self.steps)
+
+    @cached_property
     def graph(self) -> Graph:
         """All edges, those of order alone included."""
         return Graph({step.id: predecessors(step) for step in self.steps})

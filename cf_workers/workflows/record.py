@@ -20,6 +20,8 @@ Verdict = Literal[
     "run", "skip", "cancel", "lost", "done", "held", "waiting", "early", "over", "stale", "gone", "wire"
 ]
 Ended = Literal["succeeded", "failed", "skipped", "cancelled"]
+Unparked = Literal["parked", "running", "gone"]
+_UNPARKED: dict[int, Unparked] = {1: "parked", 0: "running", -1: "gone"}
 
 _START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK = (
     Script(__package__, name)
@@ -187,6 +189,14 @@ class RunStore:
         """
         return self._headers.get((run, attempt))
 
+    def plan(self, digest: str) -> Plan:
+        """A pinned plan; read once per process.
+
+        Raises:
+            DefinitionMissingError: it is not in the store any more.
+        """
+        return self._plans.get(digest)
+
     def current_attempt(self, run: str) -> int:
         """The number of the attempt that a run is at, from 1.
 
@@ -347,18 +357,16 @@ class RunStore:
             spent=probed,
         )
 
-    def unpark(self, waiters: Sequence[str]) -> None:
+    def unpark(self, waiters: Sequence[str]) -> list[Unparked]:
         """Make parked steps due now; the reconciler publishes them at its next tick.
 
         Args:
             waiters: names as `Claim.waiter` gives them; those that are not parked are passed over.
+
+        Returns:
+            For each of them what it was: parked, running and perhaps about to be parked, or gone.
         """
-        with self._client.pipeline(transaction=False) as pipe:
-            for waiter in waiters:
-                run, step = waiter.split("\t")
-                keys = {"steps": self._keys.run(run).steps, "parked": self._keys.parked}
-                _UNPARK(pipe, keys, {"id": run, "step": step})
-            pipe.execute()
+        return unpark(self._client, self._keys, waiters)
 
     def _give_back(
         self,
@@ -510,6 +518,15 @@ def _first_record(new: NewRun) -> dict[str, Any]:
         "message": canonical_json(dict(new.message)) if new.message else "",
         "timeout_seconds": new.timeout_seconds or "",
     }
+
+
+def unpark(client: RedisClient, keys: Keys, waiters: Sequence[str]) -> list[Unparked]:
+    """`RunStore.unpark`, for the steps of any namespace."""
+    with client.pipeline(transaction=False) as pipe:
+        for waiter in waiters:
+            run, step = waiter.split("\t")
+            _UNPARK(pipe, {"steps": keys.run(run).steps, "parked": keys.parked}, {"id": run, "step": step})
+        return [_UNPARKED[int(told)] for told in pipe.execute()]
 
 
 def _run_keys(keys: RunKeys) -> dict[str, str]:

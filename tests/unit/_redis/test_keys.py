@@ -19,6 +19,8 @@ WORDS = {
     "budget": ("ACCOUNT",),
     "budget_waiting": ("ACCOUNT",),
     "samples": ("AGENT", "MODEL"),
+    "schedule": ("NAME",),
+    "schedule_waiting": ("NAME",),
     "guard": ("CRED", "CLASS"),
     "cache_shard": ("N",),
     "cache_flight": ("N", "DIGEST"),
