@@ -31,6 +31,7 @@ from cf_workers.budgets import Ledger
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.prefixes import Prefixes
 from cf_workers.provenance import unknown_variables
 from cf_workers.reliability import attach
 from cf_workers.reliability.cancellation import draining
@@ -44,6 +45,7 @@ from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
 from cf_workers.tasks.metered import Metered
 from cf_workers.tasks.turns import Turns
+from cf_workers.tasks.warmed import Warmed
 from cf_workers.tasks.withdrawing import withdraw
 from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
@@ -83,14 +85,17 @@ def build_runtime() -> runtime.Runtime:
     def plan(agent: str, options: ExecutionOptions, task: str) -> Planned:
         return plan_execution(agent, context.project, settings, options, task=task)
 
-    provider = AnthropicProvider(
-        ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
-    )
+    sending = ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
+    provider = AnthropicProvider(sending)
     guard = _guard(context)
-    guarded = Guarded(_measured(Direct(provider), context), guard, credential=_credential())
-    budgeted = Budgeted(guarded, Ledger(client, keys, settings.budget_policy), wake=store.unpark)
+    credential = _credential()
+    guarded = Guarded(_measured(Direct(provider), context), guard, credential=credential)
+    ledger = Ledger(client, keys, settings.budget_policy)
+    budgeted = Budgeted(guarded, ledger, wake=store.unpark, cache_ttl=sending.cache_ttl)
+    prefixes = Prefixes(client, keys, settings.warming_policy)
+    warmed = Warmed(budgeted, prefixes, credential=credential, wake=store.unpark)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
-    answering = Cached(budgeted, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    answering = Cached(warmed, cache, namespace=settings.answers_namespace, wake=store.unpark)
     return runtime.Runtime(
         client=client,
         keys=keys,

@@ -266,12 +266,17 @@ def scheduled_workflow(schedule: ScheduleSpec, project: Project) -> WorkflowSpec
     return batch_workflow(schedule.name, project.root / (schedule.batch or ""))
 
 
+def scheduled_options(schedule: ScheduleSpec) -> WorkflowOptions:
+    """How a tick of a schedule runs it."""
+    return WorkflowOptions(lane=schedule.lane, max_cost_usd=schedule.max_cost_usd)
+
+
 def _plan_scheduled(name: str, project: Project, settings: Settings) -> None:
     schedule = project.schedule(name)
     spec = scheduled_workflow(schedule, project)
     check_list_task(spec, schedule.task)
     resolve_inputs(spec, dict(schedule.inputs))
-    plan_workflow(spec, project, settings)
+    plan_workflow(spec, project, settings, scheduled_options(schedule))
 
 
 def _plan_named(name: str, project: Project, settings: Settings) -> Planned:

@@ -22,9 +22,11 @@ from pydantic_settings import (
 )
 
 from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.agents.prices import NANOS
 from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
+from cf_workers.prefixes import WarmingPolicy
 from cf_workers.project import Project
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
@@ -135,6 +137,20 @@ class BudgetSettings(_Section):
     recheck_seconds: float = Field(30.0, gt=0)
 
 
+class PromptCacheSettings(_Section):
+    """The provider's prompt cache: of calls with one long prefix, one goes first and the others read it.
+
+    Args:
+        warm_first: whether calls wait for each other so.
+        least_saving_usd: what a call that waits must save by it.
+        longest_wait_seconds: for the first reply to begin.
+    """
+
+    warm_first: bool = True
+    least_saving_usd: float = Field(0.001, ge=0)
+    longest_wait_seconds: float = Field(10.0, gt=0)
+
+
 class RunSettings(_Section):
     """Run records."""
 
@@ -164,6 +180,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     breaker: BreakerSettings = BreakerSettings()
     cache: CacheSettings = CacheSettings()
+    prompt_cache: PromptCacheSettings = PromptCacheSettings()
     health: HealthSettings = HealthSettings()
     budgets: BudgetSettings = BudgetSettings()
 
@@ -241,6 +258,15 @@ class Settings(BaseSettings):
     @property
     def budget_policy(self) -> BudgetPolicy:
         return BudgetPolicy(self.worker.lease_seconds, self.budgets.recheck_seconds)
+
+    @property
+    def warming_policy(self) -> WarmingPolicy:
+        section = self.prompt_cache
+        return WarmingPolicy(
+            enabled=section.warm_first,
+            least_saving_nanos=int(section.least_saving_usd * NANOS),
+            longest_wait_seconds=section.longest_wait_seconds,
+        )
 
     @property
     def answers_namespace(self) -> str:

@@ -47,6 +47,9 @@ one slot.
     dead-letters              zset    permanent, trimmed    run, step -> when it was given up
     dead-letter:ID            string  as a run that ended   what is known of a step that was given up
 
+    prefix:{DIGEST}           hash    10 s, warm 4.5 min    who writes a prompt prefix, or that it can be read
+    prefix:{DIGEST}:waiters   zset    1 d                   steps that wait for its first reply, by arrival
+
 The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
 time to live of the entry that was stored last, its stale time and a day more.
 
@@ -249,6 +252,12 @@ class Keys:
 
     def dead_letter(self, id: str) -> str:
         return f"{self.namespace}:dead-letter:{id}"
+
+    def prefix(self, digest: str) -> str:
+        return f"{self.namespace}:prefix:{{{digest}}}"
+
+    def prefix_waiters(self, digest: str) -> str:
+        return f"{self.namespace}:prefix:{{{digest}}}:waiters"
 
     def cache_shard(self, shard: int) -> CacheShardKeys:
         base = f"{self.namespace}:cache:{{{shard}}}"

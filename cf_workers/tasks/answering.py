@@ -1,11 +1,12 @@
 """Who answers a call? Layers around the provider, each of which adds one thing.
 
-    cached ⟵ budgeted ⟵ guarded ⟵ direct
+    cached ⟵ warmed ⟵ budgeted ⟵ guarded ⟵ metered ⟵ direct
 
-Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket or a budget.
-Budgeted comes next: whom a guard refuses gives the money back at once, and a call without money takes no
-permit. Guarded follows: only what is admitted may reach the provider. Direct is innermost: only what reaches
-the provider is timed.
+Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket or a budget. Warmed
+comes next: who waits for another call to write their prompt's prefix holds neither money nor permit. Budgeted
+follows: whom a guard refuses gives the money back at once, and a call without money takes no permit. Guarded:
+only what is admitted may reach the provider. Metered and direct are innermost: only what reaches the provider
+is counted and timed.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Caller:
         alone: a single execution, of no workflow.
         limits: the budgets that were declared for it when it was started.
         most_nanos: it may cost no more, in billionths of a dollar.
+        began: called once when the reply begins, and not if there is none.
     """
 
     waiter: str
@@ -52,6 +54,7 @@ class Caller:
     alone: bool = False
     limits: tuple[Limit, ...] = ()
     most_nanos: int | None = None
+    began: Callable[[], object] | None = None
 
 
 Wake = Callable[[Sequence[str]], object]
@@ -68,6 +71,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
             has happened in between.
         probe: how a call ended that was made to find out if the provider is back; `None` where none was made.
         instead: the error to fail with at once, for callers who would rather fail than wait.
+        well: nothing is wrong, it is only a matter of order: no reason to give a stale answer.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         waits: Callable[[], bool] | None = None,
         probe: CfWorkersError | None = None,
         instead: CfWorkersError | None = None,
+        well: bool = False,
     ) -> None:
         super().__init__(reason, retry_in)
         self.reason = reason
@@ -85,6 +90,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         self.waits = waits
         self.probe = probe
         self.instead = instead
+        self.well = well
 
 
 class Answering(Protocol):
@@ -103,8 +109,14 @@ class Answering(Protocol):
 class Model(Protocol):
     """The provider."""
 
-    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
-        """Answer one call, or raise an `ExecutionError`."""
+    def ask(
+        self,
+        call: AgentCall,
+        token: CancelToken | None = None,
+        *,
+        began: Callable[[], object] | None = None,
+    ) -> AgentReply:
+        """Answer one call, or raise an `ExecutionError`; `began` is called when the reply begins."""
         ...
 
 
@@ -114,7 +126,10 @@ class Direct:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:  # noqa: ARG002
-        began = time.monotonic()
-        reply = self._model.ask(call, token)
-        return Answer(reply, time.monotonic() - began)
+    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Answer one call; see `Answering`."""
+        started = time.monotonic()
+        reply = (
+            self._model.ask(call, token, began=caller.began) if caller.began else self._model.ask(call, token)
+        )
+        return Answer(reply, time.monotonic() - started)

@@ -187,7 +187,13 @@ class Capped:
         self._limit = limit
         self._spent = 0
 
-    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
+    def ask(
+        self,
+        call: AgentCall,
+        token: CancelToken | None = None,
+        *,
+        began: Callable[[], object] | None = None,
+    ) -> AgentReply:
         """Answer one call, if the most that it may cost is left.
 
         Raises:
@@ -201,7 +207,7 @@ class Capped:
         if most > left:
             raise exhausted_error(Exhausted(self._limit, most, left, True, ""))
         try:
-            reply = self._inner.ask(call, token)
+            reply = self._inner.ask(call, token, began=began)
         except CfWorkersError as error:
             self._spend(_paid(call, error), most)
             raise

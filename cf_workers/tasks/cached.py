@@ -62,8 +62,10 @@ class Cached:
         try:
             with self._cache.leading(lead):
                 answer = self._inner.ask(call, caller, token)
-        except NotNow:
+        except NotNow as refusal:
             self._cache.abandon(lead)  # who waits looks again by itself; nobody may call now anyway
+            if refusal.well:
+                raise
             stale = self._cache.lookup(lead.key, allow_stale=True, count_miss=False)
             if isinstance(stale, Hit):
                 return answer_of(stale, lead.key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -252,6 +252,25 @@ def step_document(
     }
 
 
+def _prompt_cache(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the provider's prompt cache did for the calls of a run.
+
+    `cache_read_ratio` is the share of all prompt tokens that were read from it; the saving is `None` when a
+    price is not known.
+    """
+    asked = [step for step in steps if step["usage"] and not step["cached"]]
+    read = sum(step["usage"]["cache_read_input_tokens"] for step in asked)
+    written = sum(step["usage"]["cache_creation_input_tokens"] for step in asked)
+    total = read + written + sum(step["usage"]["input_tokens"] for step in asked)
+    saved = [step["metadata"].get("prompt_cache_saved_cost", 0.0) for step in asked]
+    return {
+        "cache_read_tokens": read,
+        "cache_write_tokens": written,
+        "cache_read_ratio": read / total if total else 0.0,
+        "prompt_cache_saved_cost": None if None in saved else round(sum(saved), 9),
+    }
+
+
 def _run_document(
     run: str, record: Mapping[str, str], steps: dict[str, dict[str, Any]], order: list[str]
 ) -> dict[str, Any]:
@@ -278,6 +297,7 @@ def _run_document(
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
         "saved_cost": int(record.get("saved_nanos", 0)) / _NANOS,
+        **_prompt_cache(steps.values()),
         "lost_calls": int(record.get("lost_calls", 0)),
     }
 

@@ -15,6 +15,8 @@ WORDS = {
     "definition": ("DIGEST",),
     "definition_users": ("DIGEST",),
     "idempotency": ("DIGEST",),
+    "prefix": ("DIGEST",),
+    "prefix_waiters": ("DIGEST",),
     "daily": ("DATE",),
     "budget": ("ACCOUNT",),
     "budget_waiting": ("ACCOUNT",),
