@@ -322,7 +322,7 @@ class TestHere:
 
 
 class Direct:
-    def ask(self, call, token=None):
+    def ask(self, call, token=None, *, began=None):
         return AgentReply("fine", call.model, USAGE, "end_turn")
 
 
