@@ -17,7 +17,16 @@ from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply,
 from cf_workers.agents.fingerprint import call_parts
 from cf_workers.agents.prices import cost_usd
 from cf_workers.application import Context
-from cf_workers.cache import Cache, CachePolicy, GivenSecret, Hit, SecretSource, fingerprint, signing_secret
+from cf_workers.cache import (
+    Cache,
+    CachePolicy,
+    GivenSecret,
+    Hit,
+    SecretSource,
+    cacheable_reply,
+    fingerprint,
+    signing_secret,
+)
 from cf_workers.errors import ConfigError
 from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import Outcome
@@ -35,6 +44,7 @@ class Answer:
         stale: the reply is past its time to live, given because no call could be made.
         saved_nanos: what the reply cost when it was made, in billionths of a dollar.
         key: under which the cache keeps it; `None` if it does not.
+        batch: the message batch that it came in.
     """
 
     reply: AgentReply
@@ -43,6 +53,7 @@ class Answer:
     stale: bool = False
     saved_nanos: int | None = None
     key: str | None = None
+    batch: str | None = None
 
     @property
     def cached(self) -> bool:
@@ -110,6 +121,19 @@ def document_of(reply: AgentReply) -> dict[str, Any]:
     }
 
 
+def keep(cache: Cache, key: str, call: AgentCall, reply: AgentReply, *, workflow: str) -> bool:
+    """Keep a reply for those who ask the same later; whether it was kept."""
+    if not cacheable_reply(reply.stop_reason, reply.output):
+        return False
+    cost = cost_usd(reply.model, reply.usage)
+    return cache.store(
+        key,
+        document_of(reply),
+        tags={"agent": call.agent.name, "workflow": workflow, "model": call.model},
+        cost_nanos=None if cost is None else int(cost * NANOS),
+    )
+
+
 def answer_of(hit: Hit, key: str) -> Answer:
     """The answer that a hit under this key holds; it cost nothing now."""
     document = hit.document
@@ -148,6 +172,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "cache_age_seconds": answer.cache_age_seconds,
             "stale": answer.stale,
             "cache_key": answer.key,
+            "batch": answer.batch,
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
             "estimated_cost": None if cost is None else float(cost),
             "error": None,

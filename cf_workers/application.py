@@ -16,7 +16,7 @@ from cf_workers.errors import ConfigError
 from cf_workers.project import Project, current_project, find_project
 from cf_workers.reliability import reliable_configuration
 from cf_workers.settings import DEFAULT_NAMESPACE, Settings, load_settings
-from cf_workers.wire import EXECUTE_STEP, FINISH_RUN, INTERACTIVE, QUEUES, RUN_AGENT
+from cf_workers.wire import CONTROL, EXECUTE_STEP, FINISH_RUN, INTERACTIVE, POLL_BATCHES, QUEUES, RUN_AGENT
 
 Announce = Callable[[str], object]
 
@@ -84,7 +84,11 @@ class Context:
             "broker_write_url": self.broker_url,
             "result_expires": int(settings.runs.retention_seconds),
             "task_annotations": {RUN_AGENT: retry, EXECUTE_STEP: retry},
-            "task_routes": {RUN_AGENT: {"queue": INTERACTIVE}, FINISH_RUN: {"queue": "control"}},
+            "task_routes": {
+                RUN_AGENT: {"queue": INTERACTIVE},
+                FINISH_RUN: {"queue": CONTROL},
+                POLL_BATCHES: {"queue": CONTROL},
+            },
         }
 
     def close(self) -> None:

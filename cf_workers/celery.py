@@ -19,13 +19,15 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, connect, load_scripts
+from cf_workers._redis import Keys, connect, load_scripts, server_time
+from cf_workers.agents.batch_api import AnthropicBatches
 from cf_workers.agents.definition import AgentDefinition, Usage
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
+from cf_workers.batches import Courier, Ledger, PackTable
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
@@ -35,8 +37,13 @@ from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
 from cf_workers.tasks.answering import Direct
 from cf_workers.tasks.app import app
+from cf_workers.tasks.batch_desk import BatchDesk
+from cf_workers.tasks.batch_lane import BatchLane
+from cf_workers.tasks.batched import Batched
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
+from cf_workers.tasks.guarded_batches import GuardedBatches
+from cf_workers.tasks.poll import poll_batches
 from cf_workers.tasks.withdrawing import withdraw
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
@@ -55,6 +62,7 @@ _GUARD_TIMEOUT_SECONDS = 0.25
 _PROBE_TIMEOUT = 2.0
 _NOT_FOUND = "404"
 _AGENTS_CACHED = 512
+_POLL_EXPIRES = 30.0
 
 
 def build_runtime() -> runtime.Runtime:
@@ -73,33 +81,62 @@ def build_runtime() -> runtime.Runtime:
     provider = AnthropicProvider(
         ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
     )
-    guarded = Guarded(Direct(provider), _guard(context), credential=_credential())
+    guard = _guard(context)
+    guarded = Guarded(Direct(provider), guard, credential=_credential())
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
-    answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    cached = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    agents: KeyedCache[str, AgentDefinition] = KeyedCache(
+        lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
+    )
+    policy = settings.batch_policy
+    ledger, packs = Ledger(client, keys, results_seconds=policy.results_seconds), PackTable(client, keys)
+    api = AnthropicBatches(provider, submit_timeout_seconds=policy.submit_timeout_seconds)
+    guarded_api = GuardedBatches(api, guard, credential=_credential())
+    batches = BatchLane(
+        client,
+        keys,
+        packs,
+        Courier(
+            ledger,
+            packs,
+            guarded_api,
+            BatchDesk(store, agents.get, cache, policy=policy),
+            clock=lambda: server_time(client),
+            policy=policy,
+        ),
+        publish=lambda: poll_batches.apply_async(expires=_POLL_EXPIRES),
+        worker=worker,
+        also=guarded_api.renew,
+        policy=policy,
+    )
+
+    def renew() -> None:
+        guarded.renew()
+        batches.renew()
+
     return runtime.Runtime(
         client=client,
         keys=keys,
         store=store,
         history=History(client, keys, definitions),
         definitions=definitions,
-        agents=KeyedCache(
-            lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
-        ),
+        agents=agents,
         launcher=Launcher(app, store, definitions, Joins(app)),
         heartbeat=Heartbeat(
             client,
             keys,
             worker=worker,
             about=lambda: _about(worker),
-            also=guarded.renew,
+            also=renew,
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
-        answering=answering,
+        answering=Batched(cached, ledger, packs, cache, namespace=settings.answers_namespace, policy=policy),
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
+        batches=batches,
     )
 
 
@@ -171,6 +208,7 @@ class _Duties:
             launcher=found.launcher,
             heartbeat=found.heartbeat,
             queue_length=queue_length,
+            chores=[found.batches.remind] if found.batches is not None else [],
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()

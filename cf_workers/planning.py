@@ -33,6 +33,7 @@ class ExecutionOptions(Payload):
     timeout_seconds: float | None = Field(None, gt=0)
     max_retries: int | None = Field(None, ge=0)
     cacheable: bool | None = None
+    lane: Lane | None = None
     fail_fast: bool = False
 
 
@@ -43,7 +44,7 @@ class WorkflowOptions:
     Args:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
-        lane: the queue of steps that name none.
+        lane: of steps that name none.
         fail_fast: steps fail where they would have to wait for admission: breaker, limits.
     """
 

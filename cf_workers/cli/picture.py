@@ -28,6 +28,7 @@ _MARKS = {
     "skipped": ("-", "yellow"),
     "cancelled": ("-", "yellow"),
     "retrying": ("↻", "yellow"),
+    "parked": ("⏸", "yellow"),
     "waiting": ("·", "dim"),
 }
 _COLUMNS = ("", "step", "agent", "state", "time", "tries", "tokens", "cost")

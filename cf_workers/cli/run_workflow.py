@@ -38,7 +38,7 @@ def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chose
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_workflow(workflow, task, inputs=values, options=options)
-        with Workforce(client, queues_of(step.lane for step in planned.plan.steps)) as workforce:
+        with Workforce(client, queues_of(step.queue for step in planned.plan.steps)) as workforce:
             if not chosen["detach"]:
                 workforce.require()
             run = client.start_workflow(

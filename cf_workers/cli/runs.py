@@ -109,8 +109,8 @@ def retry(run: str, detach: bool) -> None:
 
     with _client() as client:
         client.check_retry(run)
-        lanes = {step.lane for step in client.history.plan(run).steps}
-        with Workforce(client, queues_of(lanes)) as workforce:
+        queues = {step.queue for step in client.history.plan(run).steps}
+        with Workforce(client, queues_of(queues)) as workforce:
             if not detach:
                 workforce.require()
             client.retry(run)

@@ -48,7 +48,7 @@ from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import live_workers
 from cf_workers.workflows.record import NewRun, RunStore
-from cf_workers.workflows.spec import WorkflowSpec
+from cf_workers.workflows.spec import Lane, WorkflowSpec
 
 Workflow = str | Path | Mapping[str, Any]
 """A workflow of the project by its name, a file that holds one, or one as a mapping."""
@@ -108,6 +108,7 @@ class Client:
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         cacheable: bool | None = None,
+        lane: Lane | None = None,
         fail_fast: bool = False,
         idempotency_key: str | None = None,
     ) -> ExecutionHandle:
@@ -116,6 +117,7 @@ class Client:
         Args:
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
+            lane: `batch` waits for a message batch, at half the price.
             fail_fast: rather an error than to wait while the breaker or a limit allows no call.
             idempotency_key: a second submission with the same key is the first one.
 
@@ -130,6 +132,7 @@ class Client:
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
                 "cacheable": cacheable,
+                "lane": lane,
                 "fail_fast": fail_fast,
             }
         )
@@ -472,7 +475,7 @@ class Client:
             args=(agent,),
             options={
                 "task_id": execution,
-                "queue": INTERACTIVE,
+                "queue": planned.plan.steps[0].queue,
                 "argsrepr": f"agent={agent}",
                 "kwargsrepr": "{}",
             },

@@ -1,9 +1,11 @@
 """Who answers a call? Layers around the provider, each of which adds one thing.
 
-    cached ⟵ guarded ⟵ direct
+    batched ⟵ cached ⟵ guarded ⟵ direct
 
-Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket. Guarded comes next:
-only what is admitted may reach the provider. Direct is innermost: only what reaches the provider is timed.
+Batched is outermost: what goes out in a message batch is neither led nor admitted here, since batches have
+limits of their own, and what comes back without an answer is asked like any other. Cached comes next: a hit
+must not be refused by an open breaker, nor take from a bucket. Then guarded: only what is admitted may reach
+the provider. Direct is innermost: only what reaches the provider is timed.
 """
 
 from __future__ import annotations
@@ -21,6 +23,21 @@ from cf_workers.wire import INTERACTIVE
 
 
 @dataclass(frozen=True)
+class BatchTerms:
+    """On which terms a call may wait for a message batch.
+
+    Args:
+        mark: names this try of the step, and no other.
+        start: whether it may go into a batch; if not, it only waits for one that it is in already.
+        rescue_at: Unix time from which on it cannot wait any longer.
+    """
+
+    mark: str
+    start: bool = True
+    rescue_at: float | None = None
+
+
+@dataclass(frozen=True)
 class Caller:
     """For whom a call is made.
 
@@ -32,6 +49,7 @@ class Caller:
         workflow: the workflow or agent that was started.
         cacheable: whether an answer may come from the cache, and go there.
         fail_fast: rather an error than to wait for admission.
+        batch: on which terms it may wait for a message batch; `None` is asked at once.
     """
 
     waiter: str
@@ -41,6 +59,7 @@ class Caller:
     workflow: str = ""
     cacheable: bool = True
     fail_fast: bool = False
+    batch: BatchTerms | None = None
 
 
 class NotNow(Exception):  # noqa: N818 - not an error

@@ -12,9 +12,8 @@ import redis
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
-from cf_workers.agents.prices import cost_usd
-from cf_workers.answers import NANOS, Answer, answer_of, document_of, key_of
-from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready, cacheable_reply
+from cf_workers.answers import Answer, answer_of, keep, key_of
+from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready
 from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
 from cf_workers.tasks.answering import Answering, Caller, NotNow
 
@@ -104,15 +103,7 @@ class Cached:
             log.warning("waiters.not_woken count=%d error=%s", len(waiters), type(error).__name__)
 
     def _keep(self, key: str, call: AgentCall, caller: Caller, reply: AgentReply) -> bool:
-        if not cacheable_reply(reply.stop_reason, reply.output):
-            return False
-        cost = cost_usd(reply.model, reply.usage)
-        return self._cache.store(
-            key,
-            document_of(reply),
-            tags={"agent": call.agent.name, "workflow": caller.workflow, "model": call.model},
-            cost_nanos=None if cost is None else int(cost * NANOS),
-        )
+        return keep(self._cache, key, call, reply, workflow=caller.workflow)
 
     def _hit(self, key: str, *, allow_stale: bool = False) -> Answer | None:
         found = self._cache.lookup(key, allow_stale=allow_stale, count_miss=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from cf_workers.wire import Payload, canonical_json
+from cf_workers.wire import BATCH, INTERACTIVE, Payload, canonical_json
 from cf_workers.workflows.graph import Graph
 from cf_workers.workflows.spec import Lane, Rule
 
@@ -42,6 +42,11 @@ class PlannedStep(Payload):
     passes: bool = True
     cacheable: bool | None = None
 
+    @property
+    def queue(self) -> str:
+        """The queue of its messages; those of a batch's rows take milliseconds, and may wait as well."""
+        return BATCH if self.lane in {"background", "batch"} else INTERACTIVE
+
 
 class Plan(Payload):
     """A pinned workflow. Equal plans have equal digests, whoever starts them."""
@@ -69,6 +74,19 @@ class Plan(Payload):
     def graph(self) -> Graph:
         """All edges, those of order alone included."""
         return Graph({step.id: predecessors(step) for step in self.steps})
+
+    @cached_property
+    def tails(self) -> Mapping[str, float]:
+        """Seconds from each step's beginning to the end of the run at the latest: along the longest path.
+
+        One attempt a step, each asked at once.
+        """
+        graph = self.graph
+        tails: dict[str, float] = {}
+        for step in reversed(graph.order):
+            after = max((tails[successor] for successor in graph.successors(step)), default=0.0)
+            tails[step] = self.by_id[step].timeout_seconds + after
+        return tails
 
     def pending(self, kept: Iterable[str]) -> Graph:
         """What is left to execute when the `kept` steps have succeeded already, closed by `FINISH`."""

@@ -67,7 +67,11 @@ class ReconcilerPolicy:
 
 
 class Reconciler:
-    """Compares what is recorded with what is under way, and sends again what was lost."""
+    """Compares what is recorded with what is under way, and sends again what was lost.
+
+    Args:
+        chores: done at each tick, by one worker of the fleet.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Reconciler:
         launcher: Launcher,
         heartbeat: Heartbeat,
         queue_length: Callable[[str], int],
+        chores: Sequence[Callable[[], object]] = (),
         policy: ReconcilerPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +92,7 @@ class Reconciler:
         self._launcher = launcher
         self._heartbeat = heartbeat
         self._queue_length = queue_length
+        self._chores = tuple(chores)
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
@@ -115,6 +121,8 @@ class Reconciler:
         self._overdue(now)
         self.release_parked(now)
         self._deadlines(now)
+        for chore in self._chores:
+            chore()
         if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
             self._runs_at = self._clock()
             self._stalled_runs(now)
@@ -253,14 +261,14 @@ class Reconciler:
         states = {
             step: json.loads(state) for step, state in self._client.hgetall(self._keys.run(run).steps).items()
         }
-        empty: dict[str, bool] = {}  # asked once a lane: looking at a queue takes a connection
+        empty: dict[str, bool] = {}  # asked once a queue: looking at one takes a connection
         for step, since in _ready(header, states, began):
             if now - since < self.policy.patience_seconds:
                 continue
-            lane = header.plan.by_id[step].lane
-            if lane not in empty:
-                empty[lane] = self._queue_length(lane) == 0
-            if empty[lane] or now - since >= self._busy_patience(run, step):
+            queue = header.plan.by_id[step].queue
+            if queue not in empty:
+                empty[queue] = self._queue_length(queue) == 0
+            if empty[queue] or now - since >= self._busy_patience(run, step):
                 log.warning("step.lost run=%s step=%s ready_for=%.0f", run, step, now - since)
                 self._send(run, attempt, step, now)
 
