@@ -198,7 +198,7 @@ class Courier:
         except NotTakenError as busy:
             again = self._clock() + self._pause(busy)
             log.info("batch.put_off pack=%s reason=%s", one.id, busy.reason)
-            self._packs.step(one, ["submitting"], "sealed", look_at=again, token=token)
+            self._packs.step(one, ["submitting"], "sealed", look_at=again, by=token)
             return
         except RejectedError as error:
             log.warning("batch.rejected pack=%s rows=%d error=%s", one.id, len(rows), error)
@@ -210,7 +210,7 @@ class Courier:
             self._tally["held"] += len(rows)
             return
         at = self._clock() + self.policy.poll_seconds
-        if not self._packs.step(one, ["submitting"], "submitted", look_at=at, token=token, batch=remote.id):
+        if not self._packs.step(one, ["submitting"], "submitted", look_at=at, by=token, batch=remote.id):
             log.error("batch.superseded pack=%s batch=%s: it is cancelled", one.id, remote.id)
             self._api.cancel(remote.id)
             return
@@ -227,8 +227,10 @@ class Courier:
             if not remote.ended:
                 undecided = True
                 continue
-            if next(self._api.results(remote.id), RowResult("", "expired")).custom_id not in ours:
-                self._packs.disown(remote.id, now)
+            found = next(self._api.results(remote.id), RowResult("", "expired")).custom_id
+            if found not in ours:
+                if not self._is_ours(found):
+                    self._packs.disown(remote.id, now)
                 continue
             log.info("batch.recognised pack=%s batch=%s", one.id, remote.id)
             if self._packs.step(one, ["submitting"], "submitted", look_at=now, batch=remote.id):
@@ -239,8 +241,13 @@ class Courier:
             self._packs.look_at(one, now + policy.poll_seconds)
             return
         log.info("batch.never_made pack=%s", one.id)
-        if self._packs.step(one, ["submitting"], "sealed", look_at=now, token=one.token):
+        if self._packs.step(one, ["submitting"], "sealed", look_at=now, by=one.token):
             self._submit(one)
+
+    def _is_ours(self, custom_id: str) -> bool:
+        """Whether a batch with this row is another pack whose submission was not answered either."""
+        unclear = [one for one in self._packs.all() if one.state == "submitting"]
+        return any(custom_id in self._packs.rows(one) for one in unclear)
 
     def _suspects(self, one: Pack) -> list[RemoteBatch]:
         """Batches of unknown origin that a pack may have become."""

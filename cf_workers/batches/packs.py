@@ -102,7 +102,7 @@ class PackTable:
         after: PackState,
         *,
         look_at: float,
-        token: str = "",
+        by: str = "",
         batch: str = "",
         **fields: Any,
     ) -> bool:
@@ -110,7 +110,7 @@ class PackTable:
 
         Args:
             look_at: Unix time of the next look.
-            token: who submitted it, where it must be still the same.
+            by: the token of its submission, where that must still be the last one.
             batch: the id of the batch that it is.
         """
         keys = {
@@ -126,7 +126,7 @@ class PackTable:
             "look_at": look_at,
             "batch": batch,
             "ttl": _PACK_SECONDS,
-            "token": token,
+            "by": by,
         }
         return bool(_STEP(self._client, keys, arguments))
 

@@ -254,5 +254,5 @@ def test_options_that_cannot_be_used_are_refused_by_name(options, wrong):
     with pytest.raises(InputError, match=wrong) as caught:
         read_options(options)
 
-    known = "model, max_tokens, timeout_seconds, max_retries, cacheable, fail_fast"
+    known = "model, max_tokens, timeout_seconds, max_retries, cacheable, lane, fail_fast"
     assert caught.value.hint == f"options are {known}"
