@@ -1,7 +1,7 @@
 """How does a test run the batch lane without runs, a server or a provider?
 
-The provider is scripted; the lane's own side is a desk that knows who still waits; and a client may die at any
-command that it is about to send.
+The provider is scripted; the lane's own side is a desk that knows who still waits; and a client may die
+before any command that it is about to send.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from cf_workers.batches import (
 )
 
 POLICY = BatchPolicy(linger_seconds=60, poll_seconds=30, submit_timeout_seconds=300, settle_seconds=60)
-MESSAGE = {"type": "message", "stop_reason": "end_turn", "content": [], "usage": {"service_tier": "batch"}}
+USAGE = {"input_tokens": 1000, "output_tokens": 100, "service_tier": "batch"}
+MESSAGE = {"type": "message", "model": "claude-haiku-4-5", "stop_reason": "end_turn", "usage": USAGE}
 
 
-class Crash(BaseException):  # noqa: N818 - the death of a process, which nothing survives
+class Crash(BaseException):
     """The process dies here."""
 
 
@@ -102,7 +103,7 @@ class ScriptedProvider:
         self._trouble: list[BaseException | str] = []
 
     def will(self, *trouble: BaseException | str) -> None:
-        """What happens to the next submissions: an exception before a batch is made, or `lost_reply`, `crash`."""
+        """What happens to the next submissions: an error instead, or afterwards a `lost_reply` or `crash`."""
         self._trouble += trouble
 
     def create(self, requests: Sequence[Request]) -> RemoteBatch:
@@ -131,11 +132,11 @@ class ScriptedProvider:
                 continue
             batch.ended = True
             for request in batch.requests:
-                asked = str(request.params.get("asks"))
+                asked = asked_by(request)
                 self.asked[asked] += 1
                 ending = "canceled" if batch.cancelled else self.fate(asked, self.asked[asked])
                 batch.endings[request.custom_id] = _result(request.custom_id, ending, asked)
-                self.paid[asked] += ending == "succeeded"
+                self.paid[asked] += ending in {"succeeded", "refused"}
 
     def retrieve(self, batch: str) -> RemoteBatch | None:
         self.calls["retrieve"] += 1
@@ -158,11 +159,23 @@ class ScriptedProvider:
         return RemoteBatch(batch.id, len(batch.requests), batch.created_at, batch.ended)
 
 
+def asked_by(request: Request) -> str:
+    """What a row asks: in the words of a test, or of a request of ours."""
+    if "asks" in request.params:
+        return str(request.params["asks"])
+    return str(request.params["messages"][0]["content"])
+
+
 def _result(custom_id: str, ending: str, asked: str) -> RowResult:
     if ending == "succeeded":
-        return RowResult(custom_id, "succeeded", message={**MESSAGE, "answer": asked})
+        text = {"type": "text", "text": "the batch says hello"}
+        return RowResult(custom_id, "succeeded", message={**MESSAGE, "content": [text]})
+    if ending == "refused":
+        message = {**MESSAGE, "content": [], "stop_reason": "refusal"}
+        return RowResult(custom_id, "succeeded", message=message)
     if ending in {"invalid", "overloaded"}:
-        said = {"type": ending, "message": "no"}
+        kind = "invalid_request_error" if ending == "invalid" else "overloaded_error"
+        said = {"type": kind, "message": f"no: {asked}"}
         return RowResult(custom_id, "errored", error=said, passing=ending == "overloaded")
     return RowResult(custom_id, ending)  # type: ignore[arg-type]
 

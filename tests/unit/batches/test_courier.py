@@ -76,7 +76,11 @@ def test_a_row_that_the_provider_rejects_is_not_sent_again(lane):
     lane.run_dry()
 
     row = lane.join("a", start=False).row
-    assert (row.state, row.outcome["kind"], row.outcome["error"]["type"]) == ("landed", "failed", "invalid")
+    assert (row.state, row.outcome["kind"], row.outcome["error"]["type"]) == (
+        "landed",
+        "failed",
+        "invalid_request_error",
+    )
     assert lane.provider.asked == {"a": 1}
 
 
@@ -312,7 +316,7 @@ def test_who_has_lost_the_right_to_poll_stops(lane):
 
 
 def test_who_was_overtaken_while_submitting_cancels_what_it_made(lane):
-    """A process that stood still for longer than its submission may take; meanwhile another made the batch."""
+    """A process stood still for longer than its submission may take; meanwhile another made the batch."""
     lane.join("a")
     slow = lane.courier
     create = lane.provider.create
