@@ -60,14 +60,15 @@ class Batched:
         if terms is None:
             return self._inner.ask(call, caller, token)
         key = key_of(call, self._namespace) if caller.cacheable and self._cache.policy.enabled else None
+        wish = _wish(call, terms, key)
+        # its own row first: what came in a batch has been paid, and somebody's step must say so
+        standing = self._outlast("join", lambda: self._ledger.join(wish, start=False))
+        if (row := standing.row) is not None and row.state == "landed":
+            return self._taken(standing, row, call, caller, key)
         if key is not None and (hit := self._hit(key)):
             return hit
-        standing = self._outlast(
-            "join", lambda: self._ledger.join(_wish(call, terms, key), start=terms.start)
-        )
-        row = standing.row
-        if row is not None and row.state == "landed":
-            return self._taken(standing, row, call, caller, key)
+        if row is None and terms.start and not standing.alone:
+            row = self._outlast("join", lambda: self._ledger.join(wish)).row
         if row is None or row.state == "returned" or self._leaves(row, terms):
             return self._inner.ask(call, _by_itself(caller, terms), token)
         raise NotNow(self._why(row), self._look_in(terms), waits=partial(self._waits, terms.mark))

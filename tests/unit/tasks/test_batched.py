@@ -221,6 +221,21 @@ def test_an_answer_that_came_to_be_known_while_its_row_waited_is_not_asked_for(n
     assert night.result(waits)["cached"]
 
 
+def test_a_row_that_came_back_is_paid_by_its_step_though_the_cache_has_an_answer_by_now(night):
+    waits = night.record(step("a", task="Think."))
+    night.execute(waits)
+    night.tick(after=61)
+    night.execute(night.record(step("a", task="Think."), run="r2", lane="interactive"))
+    night.provider.end()
+    night.tick(after=31)
+
+    night.execute(waits)
+    night.tick(after=61)
+
+    assert night.result(waits)["estimated_cost"] == pytest.approx(HAIKU_BATCH)
+    assert night.document(waits)["lost_calls"] == 0
+
+
 def test_a_cancelled_run_s_row_is_not_sent(night):
     header = night.record(step("a", task="Think."))
     night.execute(header)
