@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cf_workers.celery import app
     from cf_workers.client import Client
+    from cf_workers.orchestrator import AgentOrchestrator, AsyncAgentOrchestrator
 
 __version__ = "0.1.0"
-__all__ = ["Client", "__version__", "app"]
+__all__ = ["AgentOrchestrator", "AsyncAgentOrchestrator", "Client", "__version__", "app"]
 
-_HOMES = {"Client": "cf_workers.client", "app": "cf_workers.celery"}
+_HOMES = {
+    "AgentOrchestrator": "cf_workers.orchestrator",
+    "AsyncAgentOrchestrator": "cf_workers.orchestrator",
+    "Client": "cf_workers.client",
+    "app": "cf_workers.celery",
+}
 
 
 def __getattr__(name: str) -> Any:

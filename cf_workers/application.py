@@ -6,17 +6,27 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from cf_workers.embedded import EmbeddedServer, join_or_start, state_dir_for
+from cf_workers.embedded import EmbeddedServer, join_or_start, running_url, state_dir_for
 from cf_workers.errors import ConfigError
 from cf_workers.project import Project, current_project, find_project
 from cf_workers.reliability import reliable_configuration
 from cf_workers.settings import DEFAULT_NAMESPACE, Settings, load_settings
-from cf_workers.wire import CONTROL, EXECUTE_STEP, FINISH_RUN, INTERACTIVE, POLL_BATCHES, QUEUES, RUN_AGENT
+from cf_workers.wire import (
+    BATCH,
+    CONTROL,
+    EXECUTE_STEP,
+    FINISH_RUN,
+    INTERACTIVE,
+    POLL_BATCHES,
+    QUEUES,
+    RUN_AGENT,
+    WARM_CACHE,
+)
 
 Announce = Callable[[str], object]
 
@@ -83,11 +93,17 @@ class Context:
             "broker_read_url": self.broker_url,
             "broker_write_url": self.broker_url,
             "result_expires": int(settings.runs.retention_seconds),
+            "beat_scheduler": "cf_workers.beat:Scheduler",
+            "beat_max_loop_interval": 5,
+            "redbeat_redis_url": self.redis_url,
+            "redbeat_key_prefix": f"{settings.namespace}:redbeat",
+            "redbeat_lock_timeout": 30,  # its own default leaves a fleet without a beat for 25 minutes
             "task_annotations": {RUN_AGENT: retry, EXECUTE_STEP: retry},
             "task_routes": {
                 RUN_AGENT: {"queue": INTERACTIVE},
                 FINISH_RUN: {"queue": CONTROL},
                 POLL_BATCHES: {"queue": CONTROL},
+                WARM_CACHE: {"queue": BATCH},
             },
         }
 
@@ -124,6 +140,18 @@ def open_context(
     embedded = join_or_start(state, announce or _to_stderr)
     atexit.register(embedded.close)
     return Context(settings, path, embedded.url, embedded)
+
+
+def with_running_server(context: Context) -> Context:
+    """The same context, with the embedded server if one is needed and it runs; none is started.
+
+    Raises:
+        ConfigError: the folder of the embedded server cannot be used.
+    """
+    if context.redis_url:
+        return context
+    state = state_dir_for(context.project_path or Path.cwd(), os.environ)
+    return replace(context, redis_url=running_url(state) or "")
 
 
 @lru_cache(maxsize=1)

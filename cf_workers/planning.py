@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,10 +12,15 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from cf_workers.agents.definition import AgentDefinition
+from cf_workers.agents.estimate import is_priced
 from cf_workers.agents.models import check_model
-from cf_workers.errors import InputError, ProjectError, TaskTooLongError
+from cf_workers.budgets import Limit
+from cf_workers.errors import ConfigError, InputError, ProjectError, TaskTooLongError
 from cf_workers.project import Problem, Project, check_agents
+from cf_workers.project.batch_files import batch_workflow
+from cf_workers.project.budgets import RUN
 from cf_workers.project.problems import at, project_error
+from cf_workers.schedules.spec import ScheduleSpec
 from cf_workers.settings import Settings
 from cf_workers.wire import Payload
 from cf_workers.workflows.inputs import input_names
@@ -35,6 +40,7 @@ class ExecutionOptions(Payload):
     cacheable: bool | None = None
     lane: Lane | None = None
     fail_fast: bool = False
+    max_cost_usd: float | None = Field(None, ge=0)
 
 
 @dataclass(frozen=True)
@@ -45,21 +51,28 @@ class WorkflowOptions:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
         lane: of steps that name none.
-        fail_fast: steps fail where they would have to wait for admission: breaker, limits.
+        fail_fast: steps fail where they would have to wait for admission: breaker, limits, budgets.
+        max_cost_usd: the run's own budget; the project's for runs if not given.
     """
 
     sequential: bool = False
     pass_output: bool = True
     lane: Lane = "interactive"
     fail_fast: bool = False
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan with the definitions it is pinned to, by digest."""
+    """A plan with the definitions it is pinned to, by digest.
+
+    Args:
+        limits: the budgets that apply to it; the run's own has the scope `run`, since it has no id yet.
+    """
 
     plan: Plan
     definitions: Mapping[str, str]
+    limits: tuple[Limit, ...] = ()
 
 
 def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
@@ -90,9 +103,17 @@ def check_timeout(seconds: float | None) -> None:
         )
 
 
-def record_options(options: ExecutionOptions | WorkflowOptions | None) -> dict[str, Any]:
+def record_options(
+    run: str, planned: Planned, options: ExecutionOptions | WorkflowOptions | None
+) -> dict[str, Any]:
     """What a run's record keeps of its options: that which is not part of the plan."""
-    return {"fail_fast": True} if options is not None and options.fail_fast else {}
+    kept: dict[str, Any] = {"fail_fast": True} if options is not None and options.fail_fast else {}
+    if planned.limits:
+        own = (
+            replace(limit, scope=f"run:{run}") if limit.scope == RUN else limit for limit in planned.limits
+        )
+        kept["budgets"] = [limit.as_json() for limit in own]
+    return kept
 
 
 def check_task(task: str | None, limit: int) -> None:
@@ -113,6 +134,33 @@ def check_task(task: str | None, limit: int) -> None:
         )
 
 
+def check_list_task(spec: WorkflowSpec, task: str | None) -> None:
+    """Refuse to run a plain list of agents without a task.
+
+    Raises:
+        InputError: the workflow is one, and there is none.
+    """
+    if spec.is_list and spec.steps and not (task or "").strip():
+        raise InputError(
+            f"workflow {spec.name!r} is a list of agents, which all get the run's task; none was given",
+            {"hint": "give one with --task"},
+        )
+
+
+def check_execution(
+    agent: str, task: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
+) -> Planned:
+    """Plan one execution of an agent on a task.
+
+    Raises:
+        InputError: the input cannot work.
+    """
+    check_task(task, settings.max_task_chars)
+    if not task.strip():
+        raise InputError("the task is empty", {"hint": "say what the agent is to do"})
+    return plan_execution(agent, project, settings, options)
+
+
 def plan_execution(
     agent: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
 ) -> Planned:
@@ -125,9 +173,10 @@ def plan_execution(
     """
     chosen = options or ExecutionOptions()
     definition = project.agent(agent)
-    step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast"}))
+    step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast", "max_cost_usd"}))
     planned = _plan_step(step, definition, definition.digest, project, settings)
-    return _planned(agent, [planned], {agent: definition})
+    limits = _limits(project, settings, [agent], None, chosen.max_cost_usd)
+    return _planned(agent, [planned], {agent: definition}, limits)
 
 
 def plan_workflow(
@@ -157,7 +206,8 @@ def plan_workflow(
         )
     if chosen.sequential:
         steps = _one_after_the_other(spec.name, steps)
-    return _planned(spec.name, steps, definitions)
+    limits = _limits(project, settings, list(definitions), spec.name, chosen.max_cost_usd)
+    return _planned(spec.name, steps, definitions, limits)
 
 
 def check_project(project: Project, settings: Settings) -> None:
@@ -171,11 +221,39 @@ def check_project(project: Project, settings: Settings) -> None:
         found += _problems_of(project, at("agents", name), partial(plan_execution, name, project, settings))
     for name in project.workflow_names:
         found += _problems_of(project, at("workflows", name), partial(_plan_named, name, project, settings))
+    for name in project.schedule_names:
+        found += _problems_of(
+            project, at("schedules", name), partial(_plan_scheduled, name, project, settings)
+        )
     problems = list(dict.fromkeys(project.located(found)))
     if problems:
         raise project_error(
             f"the project {project.name!r}", sorted(problems, key=lambda problem: problem.line or 0)
         )
+
+
+def scheduled_workflow(schedule: ScheduleSpec, project: Project) -> WorkflowSpec:
+    """What a tick of a schedule runs.
+
+    Raises:
+        InputError: there is no such workflow, or it cannot be used; its batch file cannot be used.
+    """
+    if schedule.workflow is not None:
+        return project.workflow(schedule.workflow)
+    return batch_workflow(schedule.name, project.root / (schedule.batch or ""))
+
+
+def scheduled_options(schedule: ScheduleSpec) -> WorkflowOptions:
+    """How a tick of a schedule runs it."""
+    return WorkflowOptions(lane=schedule.lane, max_cost_usd=schedule.max_cost_usd)
+
+
+def _plan_scheduled(name: str, project: Project, settings: Settings) -> None:
+    schedule = project.schedule(name)
+    spec = scheduled_workflow(schedule, project)
+    check_list_task(spec, schedule.task)
+    resolve_inputs(spec, dict(schedule.inputs))
+    plan_workflow(spec, project, settings, scheduled_options(schedule))
 
 
 def _plan_named(name: str, project: Project, settings: Settings) -> Planned:
@@ -253,11 +331,47 @@ def _one_after_the_other(workflow: str, steps: list[PlannedStep]) -> list[Planne
     ]
 
 
-def _planned(name: str, steps: list[PlannedStep], definitions: Mapping[str, AgentDefinition]) -> Planned:
+def _planned(
+    name: str, steps: list[PlannedStep], definitions: Mapping[str, AgentDefinition], limits: tuple[Limit, ...]
+) -> Planned:
+    _check_prices(steps, limits)
     return Planned(
         Plan(workflow=name, steps=tuple(steps)),
         {definition.digest: definition.model_dump_json() for definition in definitions.values()},
+        limits,
     )
+
+
+def _limits(
+    project: Project, settings: Settings, agents: Sequence[str], workflow: str | None, max_usd: float | None
+) -> tuple[Limit, ...]:
+    """The budgets that apply to a run: the caller's amount, then the environment's, then the project's."""
+    given = settings.budgets
+    amounts = {
+        "namespace": given.namespace_usd,
+        "day": given.day_usd,
+        RUN: given.run_usd if max_usd is None else max_usd,
+    }
+    return project.budgets.applying(agents, workflow, amounts)
+
+
+def _check_prices(steps: Iterable[PlannedStep], limits: Sequence[Limit]) -> None:
+    """Refuse models with an unknown price where a budget applies: they would count as nothing.
+
+    Raises:
+        ConfigError: there is such a step.
+    """
+    if not limits:
+        return
+    agents = {limit.scope for limit in limits if limit.scope.startswith("agent:")}
+    wide = len(agents) < len(limits)
+    for model, agent in dict.fromkeys((step.model, step.agent) for step in steps):
+        if (wide or f"agent:{agent}" in agents) and not is_priced(model):
+            hint = "use a model with a known price, or remove the budgets that apply"
+            raise ConfigError(
+                f"no budget can hold for the model {model!r} (agent {agent!r}): its price is not known",
+                {"hint": hint, "model": model},
+            )
 
 
 def _first(*values: Any) -> Any:

@@ -22,9 +22,12 @@ from pydantic_settings import (
 )
 
 from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.agents.prices import NANOS
 from cf_workers.batches import API_MAX_BYTES, API_MAX_QUEUED_ROWS, API_MAX_ROWS, BatchPolicy
+from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
+from cf_workers.prefixes import WarmingPolicy
 from cf_workers.project import Project
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
@@ -146,6 +149,29 @@ class BatchSettings(_Section):
     busy_seconds: float = Field(15.0, gt=0)
 
 
+class BudgetSettings(_Section):
+    """Budgets in US dollars that stand beside those of the project, and win over them."""
+
+    namespace_usd: float | None = Field(None, ge=0)
+    day_usd: float | None = Field(None, ge=0)
+    run_usd: float | None = Field(None, ge=0)
+    recheck_seconds: float = Field(30.0, gt=0)
+
+
+class PromptCacheSettings(_Section):
+    """The provider's prompt cache: of calls with one long prefix, one goes first and the others read it.
+
+    Args:
+        warm_first: whether calls wait for each other so.
+        least_saving_usd: what a call that waits must save by it.
+        longest_wait_seconds: for the first reply to begin.
+    """
+
+    warm_first: bool = True
+    least_saving_usd: float = Field(0.001, ge=0)
+    longest_wait_seconds: float = Field(10.0, gt=0)
+
+
 class RunSettings(_Section):
     """Run records."""
 
@@ -175,8 +201,10 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     breaker: BreakerSettings = BreakerSettings()
     cache: CacheSettings = CacheSettings()
+    prompt_cache: PromptCacheSettings = PromptCacheSettings()
     health: HealthSettings = HealthSettings()
     batches: BatchSettings = BatchSettings()
+    budgets: BudgetSettings = BudgetSettings()
 
     @field_validator("redis_url", "cache_url")
     @classmethod
@@ -258,6 +286,19 @@ class Settings(BaseSettings):
         )
 
     @property
+    def budget_policy(self) -> BudgetPolicy:
+        return BudgetPolicy(self.worker.lease_seconds, self.budgets.recheck_seconds)
+
+    @property
+    def warming_policy(self) -> WarmingPolicy:
+        section = self.prompt_cache
+        return WarmingPolicy(
+            enabled=section.warm_first,
+            least_saving_nanos=int(section.least_saving_usd * NANOS),
+            longest_wait_seconds=section.longest_wait_seconds,
+        )
+
+    @property
     def answers_namespace(self) -> str:
         """Whose answers are shared: a stand-in's must never be given for the provider's."""
         return f"{self.namespace} {self.cache.endpoint.rstrip('/')}"
@@ -283,7 +324,7 @@ def load_settings(
     Raises:
         ConfigError: values cannot be used; all of them are named.
     """
-    below = _below_environment(project, os.environ if environ is None else environ)
+    below = below_environment(project, os.environ if environ is None else environ)
 
     class Sourced(Settings):
         @classmethod
@@ -303,7 +344,8 @@ def load_settings(
         raise _unusable(error) from None
 
 
-def _below_environment(project: Project | None, environ: Mapping[str, str]) -> dict[str, Any]:
+def below_environment(project: Project | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What stands between our own variables and the defaults: the usual variables, and the project file."""
     below: dict[str, Any] = {"cache": {"endpoint": environ.get("ANTHROPIC_BASE_URL", "")}}
     if environ.get("REDIS_URL"):
         below["redis_url"] = environ["REDIS_URL"]
@@ -329,4 +371,4 @@ def _unusable(error: ValidationError | SettingsError) -> ConfigError:
         f"{PREFIX}{'__'.join(str(part).upper() for part in one['loc'])}: {one['msg']}"
         for one in error.errors(include_input=False, include_url=False)
     ]
-    return ConfigError("; ".join(wrong), {"hint": "see `cf-workers config show`", "problems": wrong})
+    return ConfigError("; ".join(wrong), {"hint": "correct or unset what is named", "problems": wrong})

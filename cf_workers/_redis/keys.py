@@ -12,6 +12,8 @@ one slot.
     definition:{DIGEST}       string  as its last user      a pinned plan or agent definition
     definition:{DIGEST}:users set     as its last user      active runs that are pinned to it
     idempotency:DIGEST        string  30 d                  run id
+    schedule:{NAME}           hash    400 d after a tick    its times, up to when it ticked, its latest run
+    schedule:{NAME}:waiting   zset    400 d after a tick    ticks that wait for the end of that run
     worker:ID                 string  3 heartbeats          what a worker says of itself
     reconciler                string  3 ticks               who reconciles
     guard:{CRED}:spend        hash    until it may pass     why nothing is spent, and until when
@@ -34,8 +36,19 @@ one slot.
     guards                    zset    permanent, trimmed    credential, model class -> last used
     guards:changes            stream  permanent, trimmed    when which breaker opened, closed, and why
     counters                  hash    permanent             totals, e.g. calls that were lost
+    daily:DATE                hash    400 d                 workflow, agent, model, measure -> sum of that day
+    samples:AGENT:MODEL       list    90 d after last use   what the latest executions took, and cost
+    budgets                   hash    permanent, trimmed    scope -> amount that was set by hand
+    budgets:used              zset    permanent, trimmed    account -> last used
+    budgets:leases            zset    permanent, drains     reservation -> when its lease ends
+    budget:ACCOUNT            hash    40 d or 400 d after last use  spent, reserved, uncertain, amount
+    budget:ACCOUNT:waiting    zset    1 d after last use    step that waits for money -> since when
+    reservation:ID            string  lease and 1 d         what is put aside for a call, in which accounts
     dead-letters              zset    permanent, trimmed    run, step -> when it was given up
     dead-letter:ID            string  as a run that ended   what is known of a step that was given up
+
+    prefix:{DIGEST}           hash    10 s, warm 4.5 min    who writes a prompt prefix, or that it can be read
+    prefix:{DIGEST}:waiters   zset    1 d                   steps that wait for its first reply, by arrival
 
 The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
 time to live of the entry that was stored last, its stale time and a day more.
@@ -82,6 +95,9 @@ PERMANENT = (
     "guards",
     "guards:changes",
     "counters",
+    "budgets",
+    "budgets:used",
+    "budgets:leases",
     "dead-letters",
     "cache:{*}:counters",
     "cache:secret",
@@ -144,7 +160,6 @@ class FlightKeys:
     flight: str
     waiters: str
     outcomes: str
-    index: str
 
 
 @dataclass(frozen=True)
@@ -179,6 +194,12 @@ class Keys:
 
     def idempotency(self, key: str) -> str:
         return f"{self.namespace}:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def schedule(self, name: str) -> str:
+        return f"{self.namespace}:schedule:{{{name}}}"
+
+    def schedule_waiting(self, name: str) -> str:
+        return f"{self.namespace}:schedule:{{{name}}}:waiting"
 
     @property
     def runs(self) -> str:
@@ -229,12 +250,45 @@ class Keys:
     def counters(self) -> str:
         return f"{self.namespace}:counters"
 
+    def daily(self, date: str) -> str:
+        return f"{self.namespace}:daily:{date}"
+
+    def samples(self, agent: str, model: str) -> str:
+        return f"{self.namespace}:samples:{agent}:{model}"
+
+    @property
+    def budgets(self) -> str:
+        return f"{self.namespace}:budgets"
+
+    @property
+    def budgets_used(self) -> str:
+        return f"{self.namespace}:budgets:used"
+
+    @property
+    def budget_leases(self) -> str:
+        return f"{self.namespace}:budgets:leases"
+
+    def budget(self, account: str) -> str:
+        return f"{self.namespace}:budget:{account}"
+
+    def budget_waiting(self, account: str) -> str:
+        return f"{self.namespace}:budget:{account}:waiting"
+
+    def reservation(self, id: str) -> str:
+        return f"{self.namespace}:reservation:{id}"
+
     @property
     def dead_letters(self) -> str:
         return f"{self.namespace}:dead-letters"
 
     def dead_letter(self, id: str) -> str:
         return f"{self.namespace}:dead-letter:{id}"
+
+    def prefix(self, digest: str) -> str:
+        return f"{self.namespace}:prefix:{{{digest}}}"
+
+    def prefix_waiters(self, digest: str) -> str:
+        return f"{self.namespace}:prefix:{{{digest}}}:waiters"
 
     def cache_shard(self, shard: int) -> CacheShardKeys:
         base = f"{self.namespace}:cache:{{{shard}}}"
@@ -253,7 +307,6 @@ class Keys:
             f"{base}:flight:{digest}",
             f"{base}:waiters:{digest}",
             f"{base}:outcomes:{digest}",
-            f"{base}:index",
         )
 
     @property

@@ -73,6 +73,12 @@ class Usage(BaseModel):
     """Tokens of one reply, as the provider reports them (`usage` of the Messages API).
 
     `input_tokens` is only what was neither written to nor read from the prompt cache.
+
+    Args:
+        service_tier: `standard`, `priority` or `batch`; `None` where the provider does not say.
+        speed: `fast` costs more; `None` is the standard one.
+        inference_geo: where the model ran, which may cost more.
+        web_search_requests: searches that the provider made for the reply, billed one by one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,16 +89,20 @@ class Usage(BaseModel):
     cache_read_input_tokens: int = 0
     cache_creation_5m_input_tokens: int = 0
     cache_creation_1h_input_tokens: int = 0
+    web_search_requests: int = 0
     service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        """Both together; the tier is that of the later one, `other`."""
+        """Both together; tier, speed and place are those of the later one, `other`."""
+        words = ("service_tier", "speed", "inference_geo")
         counts = {
             name: getattr(self, name) + getattr(other, name)
             for name in type(self).model_fields
-            if name != "service_tier"
+            if name not in words
         }
-        return Usage(**counts, service_tier=other.service_tier or self.service_tier)
+        return Usage(**counts, **{name: getattr(other, name) or getattr(self, name) for name in words})
 
     @property
     def prompt_tokens(self) -> int:

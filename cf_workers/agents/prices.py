@@ -1,22 +1,34 @@
 """What did a call cost, in US dollars, at the prices of that day?
 
-Prices come from the package genai-prices, except those of `prices.toml`. What is not known costs `None`.
+Prices come from the package genai-prices, except those of `prices.toml`. What is not known costs `None`: an
+unknown model, a tier, a speed or a region without a published price. Each call is rounded once, to whole
+billionths of a dollar, and everything else is a sum of these: so runs, agents, workflows and days add up.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from cf_workers.agents.definition import Usage
 
+log = logging.getLogger(__name__)
+
+NANOS = 1_000_000_000
+"""Billionths of a dollar in a dollar."""
+
 _MILLION = Decimal(1_000_000)
+_STANDARD_TIERS = (None, "standard", "batch")
+_FAST, _STANDARD_SPEEDS = "fast", (None, "standard")
+_ANYWHERE = (None, "global", "not_available")
 _SNAPSHOT = re.compile(r"(-latest|[-@]\d{8}|-\d{4}-\d{2}-\d{2})$")
 """What may follow the name of a model without making it another one."""
 
@@ -61,6 +73,34 @@ class PriceRow:
         return total
 
 
+def cost_nanos(model: str, usage: Usage, *, batch: bool = False, at: datetime | None = None) -> int | None:
+    """What one reply cost in whole billionths of a dollar; arguments and `None` as in `cost_usd`.
+
+    The first reply of a model whose price is not known is warned of, once in a process.
+    """
+    cost = cost_usd(model, usage, batch=batch, at=at)
+    if cost is None:
+        _warn_once(model, usage)
+        return None
+    return int((cost * NANOS).to_integral_value(ROUND_HALF_EVEN))
+
+
+def prompt_cache_saving_nanos(model: str, usage: Usage, *, batch: bool = False) -> int | None:
+    """What prompt caching saved in one reply, in billionths of a dollar; negative if it only cost.
+
+    Against the same prompt without any of it written or read; `None` when a price is not known.
+    """
+    if not usage.cache_creation_input_tokens and not usage.cache_read_input_tokens:
+        return 0
+    kept = Usage(service_tier=usage.service_tier, speed=usage.speed, inference_geo=usage.inference_geo)
+    plain = kept.model_copy(
+        update={"input_tokens": usage.prompt_tokens, "output_tokens": usage.output_tokens}
+    )
+    without = cost_nanos(model, plain, batch=batch)
+    paid = cost_nanos(model, usage.model_copy(update={"web_search_requests": 0}), batch=batch)
+    return None if without is None or paid is None else without - paid
+
+
 def cost_usd(model: str, usage: Usage, *, batch: bool = False, at: datetime | None = None) -> Decimal | None:
     """What one reply cost, or `None` when the model or a price it needs is unknown; never 0 for that.
 
@@ -71,32 +111,82 @@ def cost_usd(model: str, usage: Usage, *, batch: bool = False, at: datetime | No
     """
     moment = at or datetime.now(UTC)
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    batch = batch or usage.service_tier == "batch"
+    region = _region_factor(usage.inference_geo)
+    if usage.service_tier not in _STANDARD_TIERS or region is None:
+        return None
+    tokens = _tokens_cost(model, usage, batch=batch or usage.service_tier == "batch", at=moment)
+    if tokens is None:
+        return None
+    return tokens * region + usage.web_search_requests * _extras()["web_search"]
+
+
+def _tokens_cost(model: str, usage: Usage, *, batch: bool, at: datetime) -> Decimal | None:
     name = _SNAPSHOT.sub("", model)
     for row in overrides():
-        if row.holds(name, moment.date()):
-            return row.cost(usage, batch=batch)
-    return _listed_cost(model, name, usage, batch=batch, at=moment)
+        if row.holds(name, at.date()):
+            return row.cost(usage, batch=batch) if usage.speed in _STANDARD_SPEEDS else None
+    if usage.speed in _STANDARD_SPEEDS:
+        return _listed_cost(model, name, usage, {"processing": "batch"} if batch else None, at)
+    if usage.speed != _FAST or batch:
+        return None
+    fast = _listed_cost(model, name, usage, {"speed": _FAST}, at)
+    # They give the standard price of a model that has no fast one.
+    return None if fast == _listed_cost(model, name, usage, None, at) else fast
 
 
 @cache
 def overrides() -> tuple[PriceRow, ...]:
     """The rows of `prices.toml`."""
-    table = tomllib.loads((files("cf_workers.agents") / "prices.toml").read_text("utf-8"))
     return tuple(
-        PriceRow(**{name: _read(name, value) for name, value in row.items()}) for row in table["price"]
+        PriceRow(**{name: _read(name, value) for name, value in row.items()}) for row in _table()["price"]
     )
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads((files("cf_workers.agents") / "prices.toml").read_text("utf-8"))
+
+
+@cache
+def _extras() -> dict[str, Decimal]:
+    return {name: Decimal(price) for name, price in _table()["each"].items() if name != "source"}
+
+
+def _region_factor(region: str | None) -> Decimal | None:
+    """By what a region multiplies the price of tokens; `None` where that is not known."""
+    if region in _ANYWHERE:
+        return Decimal(1)
+    return next((Decimal(row["factor"]) for row in _table()["region"] if row["name"] == region), None)
+
+
+_warned: set[str] = set()
+_lock = threading.Lock()
+
+
+def _warn_once(model: str, usage: Usage) -> None:
+    with _lock:
+        new = model not in _warned
+        _warned.add(model)
+    if new:
+        log.warning(
+            "price.unknown model=%s tier=%s speed=%s region=%s: its costs are unknown, not zero",
+            model,
+            usage.service_tier,
+            usage.speed,
+            usage.inference_geo,
+        )
 
 
 def _read(name: str, value: Any) -> Any:
     return Decimal(value) if name not in {"model", "source", "valid_from", "valid_to"} else value
 
 
-def _listed_cost(model: str, name: str, usage: Usage, *, batch: bool, at: datetime) -> Decimal | None:
+def _listed_cost(
+    model: str, name: str, usage: Usage, context: dict[str, str] | None, at: datetime
+) -> Decimal | None:
+    """The price by their table; a misspelt key or value of the context silently gives the standard one."""
     import genai_prices
 
-    # A misspelt key or value of the context would silently give the standard price.
-    context = {"processing": "batch"} if batch else None
     try:
         price = genai_prices.calc_price(
             _their_usage(usage),

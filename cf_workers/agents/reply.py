@@ -27,7 +27,7 @@ def usage_of(message: Mapping[str, Any]) -> Usage:
     usage: Mapping[str, Any] = reported if isinstance(reported, Mapping) else {}
     split = usage.get("cache_creation")
     writes: Mapping[str, Any] = split if isinstance(split, Mapping) else {}
-    tier = usage.get("service_tier")
+    tools = usage.get("server_tool_use")
     return Usage(
         input_tokens=_count(usage, "input_tokens"),
         output_tokens=_count(usage, "output_tokens"),
@@ -35,7 +35,10 @@ def usage_of(message: Mapping[str, Any]) -> Usage:
         cache_read_input_tokens=_count(usage, "cache_read_input_tokens"),
         cache_creation_5m_input_tokens=_count(writes, "ephemeral_5m_input_tokens"),
         cache_creation_1h_input_tokens=_count(writes, "ephemeral_1h_input_tokens"),
-        service_tier=tier if isinstance(tier, str) else None,
+        web_search_requests=_count(tools if isinstance(tools, Mapping) else {}, "web_search_requests"),
+        service_tier=_word(usage, "service_tier"),
+        speed=_word(usage, "speed"),
+        inference_geo=_word(usage, "inference_geo"),
     )
 
 
@@ -189,6 +192,11 @@ def _is_json(text: str) -> bool:
 def _count(usage: Mapping[str, Any], name: str) -> int:
     value = usage.get(name)
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def _word(usage: Mapping[str, Any], name: str) -> str | None:
+    value = usage.get(name)
+    return value if isinstance(value, str) else None
 
 
 class Assembly:

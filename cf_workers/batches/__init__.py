@@ -13,10 +13,10 @@ from cf_workers.batches.api import (
     UnclearError,
 )
 from cf_workers.batches.courier import Courier, Desk
-from cf_workers.batches.ledger import Ledger, Row, Standing, Wish, key_of_mark
 from cf_workers.batches.packer import Candidate, Packing, pack
 from cf_workers.batches.packs import Pack, PackTable, custom_id
 from cf_workers.batches.policy import API_MAX_BYTES, API_MAX_QUEUED_ROWS, API_MAX_ROWS, BatchPolicy
+from cf_workers.batches.rows import Row, RowTable, Standing, Wish, key_of_mark
 
 __all__ = [
     "API_MAX_BYTES",
@@ -27,7 +27,6 @@ __all__ = [
     "Candidate",
     "Courier",
     "Desk",
-    "Ledger",
     "NotTakenError",
     "Pack",
     "PackTable",
@@ -37,6 +36,7 @@ __all__ = [
     "Request",
     "Row",
     "RowResult",
+    "RowTable",
     "Standing",
     "UnclearError",
     "Wish",

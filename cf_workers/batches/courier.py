@@ -26,10 +26,10 @@ from cf_workers.batches.api import (
     RowResult,
     UnclearError,
 )
-from cf_workers.batches.ledger import Landing, Ledger, Row, RowState
 from cf_workers.batches.packer import Candidate, pack
 from cf_workers.batches.packs import UNTAKEN_SECONDS, Pack, PackTable
 from cf_workers.batches.policy import BatchPolicy
+from cf_workers.batches.rows import Landing, Row, RowState, RowTable
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Courier:
 
     def __init__(
         self,
-        ledger: Ledger,
+        rows: RowTable,
         packs: PackTable,
         api: BatchApi,
         desk: Desk,
@@ -86,7 +86,7 @@ class Courier:
         clock: Callable[[], float],
         policy: BatchPolicy | None = None,
     ) -> None:
-        self._ledger = ledger
+        self._rows = rows
         self._packs = packs
         self._api = api
         self._desk = desk
@@ -142,7 +142,7 @@ class Courier:
     def _pack_waiting(self, go_on: Callable[[], bool]) -> None:
         queued = sum(one.count for one in self._packs.all() if one.state in {"submitting", "submitted"})
         room = max(0, self.policy.max_queued_rows - queued)
-        packing = pack(self._ledger.candidates(_CANDIDATES), now=self._clock(), room=room, policy=self.policy)
+        packing = pack(self._rows.candidates(_CANDIDATES), now=self._clock(), room=room, policy=self.policy)
         if packing.oversize:
             self._give_back(packing.oversize)
         for rows in packing.packs:
@@ -155,23 +155,23 @@ class Courier:
                 self._try(filled, go_on)
 
     def _give_back(self, oversize: Sequence[Candidate]) -> None:
-        rows = self._ledger.rows(one.id for one in oversize)
-        marks = self._ledger.marks(rows)
+        rows = self._rows.rows(one.id for one in oversize)
+        marks = self._rows.marks(rows)
         log.warning("batch.too_large rows=%d", len(rows))
-        self._ledger.give_back(rows)
+        self._rows.give_back(rows)
         self._desk.wake(set().union(*marks))
         self._tally["returned"] += len(rows)
 
     def _submit(self, one: Pack) -> None:
         found = self._rows_of(one)
-        marks = self._ledger.marks(found)
+        marks = self._rows.marks(found)
         prepared = self._desk.prepare(found, marks)
         rows = [row for row in found if row.id in prepared]
         if unwanted := [row for row in found if row.id not in prepared]:
             self._desk.wake(
                 set().union(*(m for row, m in zip(found, marks, strict=True) if row.id not in prepared))
             )
-            self._ledger.drop(unwanted)
+            self._rows.drop(unwanted)
             self._tally["dropped"] += len(unwanted)
         if not rows:
             self._packs.close(one)
@@ -216,7 +216,7 @@ class Courier:
             return
         log.info("batch.submitted batch=%s rows=%d model=%s", remote.id, len(rows), one.model)
         self._tally["submitted"] += len(rows)
-        self._desk.tell(set().union(*self._ledger.marks(rows)), f"in batch {remote.id}")
+        self._desk.tell(set().union(*self._rows.marks(rows)), f"in batch {remote.id}")
 
     def _resolve(self, one: Pack, go_on: Callable[[], bool]) -> None:
         """Find out whether a batch was made of a pack whose submission was not answered."""
@@ -293,12 +293,12 @@ class Courier:
             if not go_on():
                 return
             ours = {result.custom_id: result for result in results if result.custom_id in left}
-            rows = self._ledger.rows(left.pop(custom_id) for custom_id in ours)
+            rows = self._rows.rows(left.pop(custom_id) for custom_id in ours)
             # a row that was forgotten, or has been sent again since, is merely crossed off
             present = [row for row in rows if row.custom_id in ours]
             self._conclude(one, [self._ending(row, ours[row.custom_id or ""], batch) for row in present])
             self._packs.settle(one, ours)
-        rest = [row for row in self._ledger.rows(left.values()) if row.custom_id in left]
+        rest = [row for row in self._rows.rows(left.values()) if row.custom_id in left]
         self._conclude(one, [self._sent_again(row, "missing", batch) for row in rest])
         self._packs.close(one)
         log.info("batch.collected batch=%s", batch)
@@ -321,23 +321,23 @@ class Courier:
         if not endings:
             return
         landings = [Landing(*ending) for ending in endings]
-        done = [landing for landing, so in zip(landings, self._ledger.land(landings), strict=True) if so]
+        done = [landing for landing, so in zip(landings, self._rows.land(landings), strict=True) if so]
         for landing in done:
             self._tally["again" if landing.state == "waiting" else landing.state] += 1
         told = [landing for landing in done if landing.state != "waiting"]
-        marks = self._ledger.marks([landing.row for landing in told])
-        self._desk.wake(set().union(*marks))
+        marks = self._rows.marks([landing.row for landing in told])
         paid = [
             (landing, members)
             for landing, members in zip(told, marks, strict=True)
             if landing.outcome["kind"] == "succeeded"
         ]
         self._write_off([landing for landing, _ in paid], [members for _, members in paid])
+        self._desk.wake(set().union(*marks))
         self._packs.settle(one, [landing.row.custom_id or "" for landing in landings])
 
     def _write_off(self, landings: Sequence[Landing], marks: Sequence[Iterable[str]]) -> None:
         for landing, wanted in zip(landings, self._desk.wanted(marks), strict=True):
-            if not wanted and self._ledger.write_off(landing.row):
+            if not wanted and self._rows.write_off(landing.row):
                 log.warning("batch.unwanted row=%s", landing.row.id)
                 self._tally["unwanted"] += 1
                 self._desk.write_off(landing.row, landing.outcome)
@@ -345,17 +345,17 @@ class Courier:
     def _review_untaken(self) -> None:
         """Answers that lie about: their steps were not woken, or will never come."""
         now = self._clock()
-        rows = self._ledger.untaken(now - UNTAKEN_SECONDS)
+        rows = self._rows.untaken(now - UNTAKEN_SECONDS)
         if not rows:
             return
-        marks = self._ledger.marks(rows)
-        self._desk.wake(set().union(*marks))
-        self._ledger.look_again(rows, now)
+        marks = self._rows.marks(rows)
+        self._rows.look_again(rows, now)
         self._write_off([Landing(row, row.state, row.outcome or {"kind": ""}) for row in rows], marks)
+        self._desk.wake(set().union(*marks))
 
     def _rows_of(self, one: Pack) -> list[Row]:
         names = self._packs.rows(one)
-        rows = [row for row in self._ledger.rows(names.values()) if row.custom_id in names]
+        rows = [row for row in self._rows.rows(names.values()) if row.custom_id in names]
         if gone := names.keys() - {row.custom_id for row in rows}:
             self._packs.settle(one, gone)
         return rows

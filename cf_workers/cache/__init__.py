@@ -8,7 +8,7 @@ from cf_workers.cache.cache import Cache, Miss
 from cf_workers.cache.fingerprint import fingerprint
 from cf_workers.cache.policy import CachePolicy, cacheable_reply
 from cf_workers.cache.secret import GivenSecret, SecretSource, signing_secret
-from cf_workers.cache.single_flight import Alone, Failed, Follow, Lead, Ready, Standing
+from cf_workers.cache.single_flight import Alone, Failed, Follow, Landed, Lead, Standing
 from cf_workers.cache.stats import CacheStats, Inspection
 from cf_workers.cache.store import Hit
 
@@ -22,9 +22,9 @@ __all__ = [
     "GivenSecret",
     "Hit",
     "Inspection",
+    "Landed",
     "Lead",
     "Miss",
-    "Ready",
     "SecretSource",
     "Standing",
     "cacheable_reply",

@@ -21,7 +21,7 @@ from cf_workers.cache.cooldown import Cooldown
 from cf_workers.cache.fingerprint import DIGEST_LENGTH
 from cf_workers.cache.policy import CachePolicy
 from cf_workers.cache.secret import SecretSource
-from cf_workers.cache.single_flight import Alone, Follow, Lead, Renewal, SingleFlight, Standing
+from cf_workers.cache.single_flight import Alone, Follow, Landed, Lead, Renewal, SingleFlight, Standing
 from cf_workers.cache.stats import CacheStats, Inspection
 from cf_workers.cache.store import Hit, Store
 from cf_workers.clock import Clock
@@ -63,7 +63,7 @@ class Cache:
     ) -> None:
         self.policy = policy or CachePolicy()
         self.entries = Store(client, keys, secret, clock=clock, policy=self.policy)
-        self.flights = SingleFlight(client, keys, clock=clock, policy=self.policy)
+        self.flights = SingleFlight(client, keys, self.entries, clock=clock, policy=self.policy)
         self._renewal = Renewal(self.flights.renew, lease_seconds=self.policy.lease_seconds)
         self._cooldown = Cooldown(self.policy.cooldown_seconds)
         self._unreported = 0
@@ -101,17 +101,12 @@ class Cache:
         """
         if not self.policy.enabled:
             return False
-        with self._lock:
-            failures, self._unreported = self._unreported, 0
-        put = partial(self.entries.put, tags=tags, cost_nanos=cost_nanos, failures=failures)
-        kept = self._guarded(put, None, key, document)
-        if kept is None:
-            with self._lock:
-                self._unreported += failures
-        return bool(kept)
+        return bool(
+            self._reporting(partial(self.entries.put, key, document, tags=tags, cost_nanos=cost_nanos))
+        )
 
-    def lead_or_follow(self, key: str, *, holder: str, waiter: str) -> Standing:
-        """What to do about a call whose answer was not found; `Alone` when the server fails.
+    def seek(self, key: str, *, holder: str, waiter: str) -> Hit | Standing:
+        """The answer under a fingerprint, or what to do about the call; `Alone` when the server fails.
 
         Args:
             holder: names this attempt, and no other in the fleet.
@@ -119,7 +114,7 @@ class Cache:
         """
         if not self.policy.enabled:
             return Alone()
-        return self._guarded(lambda: self.flights.lead_or_follow(key, holder=holder, waiter=waiter), Alone())
+        return self._guarded(partial(self.flights.seek, key, holder=holder, waiter=waiter), Alone())
 
     def leading(self, standing: Standing) -> AbstractContextManager[None]:
         """Renew the lease of a leader for as long as the block runs; nothing for everybody else."""
@@ -133,13 +128,20 @@ class Cache:
         """Take a waiter off the list that does not want the answer any more."""
         self._guarded(self.flights.leave, None, key, waiter)
 
-    def complete(self, lead: Lead) -> list[str]:
-        """The answer is stored; returns the waiters to wake."""
-        return self._guarded(self.flights.complete, [], lead)
+    def complete(
+        self, lead: Lead, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None
+    ) -> Landed:
+        """Keep the leader's answer for all; arguments and errors as with `store`."""
+        complete = partial(self.flights.complete, lead, document, tags=tags, cost_nanos=cost_nanos)
+        return self._reporting(complete) or Landed(kept=False, waiters=[])
 
-    def abandon(self, lead: Lead) -> list[str]:
-        """Only this leader failed; returns the waiter to wake, which leads next."""
-        return self._guarded(self.flights.abandon, [], lead)
+    def abandon(self, lead: Lead, *, called: bool = False) -> list[str]:
+        """Only this leader failed; returns the waiter to wake, which leads next.
+
+        Args:
+            called: the call was made and counts as a miss, as with `complete`, `disperse` and `fail`.
+        """
+        return self._guarded(partial(self.flights.abandon, lead, called=called), [])
 
     def disperse(self, lead: Lead) -> list[str]:
         """The answer cannot be shared; returns the waiters to wake, each of which calls for itself."""
@@ -201,6 +203,16 @@ class Cache:
                 {"hint": f"a key has {DIGEST_LENGTH} hexadecimal digits, in lower case"},
             )
         return _asked(lambda: self.entries.inspect(key, content=content))
+
+    def _reporting(self, store: Callable[..., T]) -> T | None:
+        """Store something, and hand in with it what has failed and was not counted yet."""
+        with self._lock:
+            failures, self._unreported = self._unreported, 0
+        stored = self._guarded(partial(store, failures=failures), None)
+        if stored is None:
+            with self._lock:
+                self._unreported += failures
+        return stored
 
     def _guarded(self, operate: Callable[P, T], otherwise: U, *args: P.args, **kwargs: P.kwargs) -> T | U:
         if not self._cooldown.over:

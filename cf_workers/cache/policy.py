@@ -24,7 +24,7 @@ class CachePolicy:
             each of them.
         shards: the store is split into so many parts, each with its share of the bytes and its own order of
             use. The whole fleet must agree; after a change, entries are out of reach until they expire.
-        compress_above_bytes: entries with longer documents are compressed.
+        compress_above_bytes: longer texts are compressed.
         max_document_bytes: longer documents are not stored, and nothing is unpacked beyond it.
         timeout_seconds: bound on the server's answer.
         cooldown_seconds: after a failure, the server is left alone for so long.
@@ -36,7 +36,7 @@ class CachePolicy:
     stale_seconds: float = 24 * 3600.0
     max_bytes: int = 100 * MEBIBYTE
     shards: int = 1
-    compress_above_bytes: int = 4096
+    compress_above_bytes: int = 1024
     max_document_bytes: int = 16 * MEBIBYTE
     timeout_seconds: float = 0.25
     cooldown_seconds: float = 1.0

@@ -10,28 +10,32 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
 
 import redis
 
-from cf_workers._redis import Keys, RedisClient, Script
+from cf_workers._redis import FlightKeys, Keys, RedisClient, Script
 from cf_workers.cache.policy import CachePolicy
-from cf_workers.cache.store import shard_of
+from cf_workers.cache.store import Hit, Store, shard_of
 from cf_workers.clock import Clock
 from cf_workers.wire import canonical_json
 
 log = logging.getLogger(__name__)
 
-_LEAD = Script(__package__, "lead")
+_SEEK = Script(__package__, "seek")
 _RENEW = Script(__package__, "renew")
 _LAND = Script(__package__, "land")
+_COMPLETE = Script(__package__, "complete")
 
 _WAITING_SECONDS = 86_400.0
-_OUTCOME_SECONDS = 600.0
-_ALONE, _NEXT, _STORED = "alone", "next", ""
+_OUTCOME_MS = 600_000
+_ALONE, _NEXT = "alone", "next"
+_LOOKS = 3
+"""Seeking again after an entry that was no good; somebody may be writing them on purpose."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,14 @@ class Lead:
     Args:
         until: Unix time at which the lease ends unless it is renewed.
         took_over: the leader before this one was lost.
+        ahead: how far the server's time was ahead of this process's monotonic clock, in seconds.
     """
 
     key: str
     holder: str
     until: float
     took_over: bool = False
+    ahead: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,6 @@ class Follow:
     key: str
     waiter: str
     due: float
-
-
-@dataclass(frozen=True)
-class Ready:
-    """An answer is stored by now: look it up."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,19 @@ class Failed:
     failure: Mapping[str, Any]
 
 
-Standing: TypeAlias = Lead | Follow | Ready | Alone | Failed
+Standing: TypeAlias = Lead | Follow | Alone | Failed
+
+
+class Landed(NamedTuple):
+    """What became of a leader's answer.
+
+    Args:
+        kept: whether it was stored.
+        waiters: to wake: all who wait; none if another leads by now.
+    """
+
+    kept: bool
+    waiters: list[str]
 
 
 class SingleFlight:
@@ -84,6 +97,7 @@ class SingleFlight:
     Every method raises `redis.RedisError` when the server fails.
 
     Args:
+        entries: where answers are found and kept.
         clock: whose time counts, instead of the server's.
     """
 
@@ -91,42 +105,49 @@ class SingleFlight:
         self,
         client: RedisClient,
         keys: Keys,
+        entries: Store,
         *,
         clock: Clock | None = None,
         policy: CachePolicy | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
+        self._entries = entries
         self._clock = clock
         self.policy = policy or CachePolicy()
+        self._shards = [keys.cache_shard(number) for number in range(self.policy.shards)]
+        self._seek = _SEEK.bare(client)
 
-    def lead_or_follow(self, key: str, *, holder: str, waiter: str) -> Standing:
-        """What the caller should do about a call whose answer it did not find.
+    def seek(self, key: str, *, holder: str, waiter: str) -> Hit | Standing:
+        """The answer to a call, or what the caller should do about it; one round trip for both.
+
+        Only a hit is counted: who makes the call misses, who follows gets its answer in the end.
 
         Args:
             key: the call's fingerprint.
             holder: names this attempt, and no other in the fleet.
             waiter: by which the caller can be woken, the same whenever it asks; for example its run and step.
         """
-        args = {
-            "digest": key,
-            "holder": holder,
-            "waiter": waiter,
-            "lease_ms": self._lease_ms,
-            "ttl_ms": int(self.policy.ttl_seconds * 1000),
-            "now": self._given_ms(),
-            "waiting_ms": int(_WAITING_SECONDS * 1000),
-        }
-        verdict, at, text = _LEAD(self._client, self._of(key), args)
-        match verdict.decode():
-            case "lead":
-                return Lead(key, holder, at / 1000, took_over=text == b"1")
-            case "follow":
+        shard, flight = self._shards[shard_of(key, len(self._shards))], self._flight(key)
+        keys = (shard.entries, shard.lru, shard.counters, flight.flight, flight.waiters, flight.outcomes)
+        ttl_ms, now = int(self.policy.ttl_seconds * 1000), self._given_ms() or ""
+        asked = (*keys, key, holder, waiter, self._lease_ms, ttl_ms, now, int(_WAITING_SECONDS * 1000))
+        for _ in range(_LOOKS):
+            secret = self._entries.secret()
+            verdict, at, text, now_ms, *found = self._seek(*asked)
+            hit = self._entries.hit_of(key, now_ms, found, secret) if found else None
+            if hit is not None:
+                return hit
+            if verdict != b"hit":
+                break
+        ahead = now_ms / 1000 - time.monotonic()
+        match verdict:
+            case b"lead":
+                return Lead(key, holder, at / 1000, took_over=text == b"1", ahead=ahead)
+            case b"follow":
                 return Follow(key, waiter, at / 1000)
-            case "failed":
+            case b"failed":
                 return failure_from(text)
-            case "ready":
-                return Ready()
         return Alone()
 
     def waits(self, follow: Follow) -> bool:
@@ -134,14 +155,14 @@ class SingleFlight:
 
         Ask after having parked: if not, the leader has landed in between and nobody will wake the caller.
         """
-        return self._client.zscore(self._of(follow.key)["waiters"], follow.waiter) is not None
+        return self._client.zscore(self._flight(follow.key).waiters, follow.waiter) is not None
 
     def leave(self, key: str, waiter: str) -> None:
         """Take a waiter off the list that does not want the answer any more."""
-        flight = self._of(key)
+        flight = self._flight(key)
         with self._client.pipeline() as pipe:
-            pipe.zrem(flight["waiters"], waiter)
-            pipe.hdel(flight["outcomes"], waiter)
+            pipe.zrem(flight.waiters, waiter)
+            pipe.hdel(flight.outcomes, waiter)
             pipe.execute()
 
     def renew(self, leads: Sequence[Lead]) -> list[Lead]:
@@ -149,21 +170,44 @@ class SingleFlight:
         with self._client.pipeline(transaction=False) as pipe:
             for lead in leads:
                 args = {"holder": lead.holder, "lease_ms": self._lease_ms, "now": self._given_ms()}
-                _RENEW(pipe, {"flight": self._of(lead.key)["flight"]}, args)
+                _RENEW(pipe, {"flight": self._flight(lead.key).flight}, args)
             still = pipe.execute() if leads else []
         return [lead for lead, leading in zip(leads, still, strict=True) if not leading]
 
-    def complete(self, lead: Lead) -> list[str]:
-        """The answer is stored. Returns the waiters to wake: all of them; none if another leads by now."""
-        return self._land(lead, _STORED)
+    def complete(
+        self, lead: Lead, document: Any, *, tags: Mapping[str, str], cost_nanos: int | None, failures: int = 0
+    ) -> Landed:
+        """Keep the answer, and land; one round trip for both. What `Store.put` refuses is not shared.
 
-    def abandon(self, lead: Lead) -> list[str]:
+        Raises:
+            TypeError, ValueError: as `Store.put`.
+        """
+        placing = self._entries.placing(
+            lead.key,
+            document,
+            tags=tags,
+            cost_nanos=cost_nanos,
+            now_ms=self._now_ms(lead),
+            failures=failures,
+        )
+        flight = self._flight(lead.key)
+        stored, waiters = _COMPLETE(
+            self._client,
+            {**placing.keys, **vars(flight)},
+            {**placing.args, "holder": lead.holder, "outcome_ms": _OUTCOME_MS, "unshared": _ALONE},
+        )
+        return Landed(bool(stored), [waiter.decode() for waiter in waiters])
+
+    def abandon(self, lead: Lead, *, called: bool = False) -> list[str]:
         """Only this leader failed: it was cancelled, or ran out of its own time.
+
+        Args:
+            called: the call was made, and counts as a miss.
 
         Returns:
             The one waiter to wake, which then leads; the others go on waiting.
         """
-        return self._land(lead, _NEXT)
+        return self._land(lead, _NEXT, called=called)
 
     def disperse(self, lead: Lead) -> list[str]:
         """There is an answer that cannot be shared.
@@ -171,7 +215,7 @@ class SingleFlight:
         Returns:
             The waiters to wake; each then calls for itself.
         """
-        return self._land(lead, _ALONE)
+        return self._land(lead, _ALONE, called=True)
 
     def fail(self, lead: Lead, failure: Mapping[str, Any]) -> list[str]:
         """The call failed as any other like it would. Returns the waiters to wake; each is told `failure`.
@@ -179,11 +223,11 @@ class SingleFlight:
         Args:
             failure: a JSON object.
         """
-        return self._land(lead, canonical_json(dict(failure)))
+        return self._land(lead, canonical_json(dict(failure)), called=True)
 
-    def _land(self, lead: Lead, outcome: str) -> list[str]:
-        keys = {name: key for name, key in self._of(lead.key).items() if name != "index"}
-        args = {"holder": lead.holder, "outcome": outcome, "outcome_ms": int(_OUTCOME_SECONDS * 1000)}
+    def _land(self, lead: Lead, outcome: str, *, called: bool) -> list[str]:
+        keys = self._of(lead.key, "flight", "waiters", "outcomes", "counters")
+        args = {"holder": lead.holder, "outcome": outcome, "outcome_ms": _OUTCOME_MS, "called": called}
         return [waiter.decode() for waiter in _LAND(self._client, keys, args)]
 
     @property
@@ -193,8 +237,19 @@ class SingleFlight:
     def _given_ms(self) -> int | None:
         return None if self._clock is None else int(self._clock.now() * 1000)
 
-    def _of(self, key: str) -> dict[str, str]:
-        return vars(self._keys.cache_flight(shard_of(key, self.policy.shards), key))
+    def _now_ms(self, lead: Lead) -> int | None:
+        """The server's time, from when it let the caller lead."""
+        if self._clock is not None or lead.ahead is None:
+            return self._given_ms()
+        return int((lead.ahead + time.monotonic()) * 1000)
+
+    def _flight(self, key: str) -> FlightKeys:
+        return self._keys.cache_flight(shard_of(key, self.policy.shards), key)
+
+    def _of(self, key: str, *names: str) -> dict[str, str]:
+        shard = shard_of(key, self.policy.shards)
+        keys = vars(self._keys.cache_shard(shard)) | vars(self._keys.cache_flight(shard, key))
+        return {name: keys[name] for name in names}
 
 
 def failure_from(text: bytes) -> Failed:

@@ -8,9 +8,9 @@ Every method raises `redis.RedisError` when the server fails; `Cache` is the sid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cf_workers._redis import CacheShardKeys, Keys, RedisClient, Script
 from cf_workers.cache.entry import (
@@ -59,6 +59,13 @@ class Hit:
     saved_nanos: int | None = None
 
 
+class Placing(NamedTuple):
+    """Keys and arguments of `scripts/place.lua`."""
+
+    keys: Mapping[str, str]
+    args: Mapping[str, Any]
+
+
 class Store:
     """The entries of the fleet.
 
@@ -95,24 +102,37 @@ class Store:
                 it does not find is not counted again.
             count_miss: false for who will look again, or count the miss when the call has been made.
         """
-        secret = self._secret.get()
+        secret = self.secret()
         now = "" if self._clock is None else _ms(self._clock.now())
         stale_ms = self._stale_ms if allow_stale else ""
         counts = 1 if count_miss and not allow_stale else ""
-        found = self._read[self._shard(key)](key, self._ttl_ms, stale_ms, now, counts)
-        if len(found) == 1:
-            return None
-        now, entry = found[0], found[1]
-        verdict = found[2] if len(found) > 2 else b""  # noqa: PLR2004
+        now_ms, *found = self._read[self._shard(key)](key, self._ttl_ms, stale_ms, now, counts)
+        return self.hit_of(key, now_ms, found, secret, counted=bool(counts)) if found else None
+
+    def hit_of(
+        self, key: str, now_ms: int, found: Sequence[bytes], secret: bytes, *, counted: bool = False
+    ) -> Hit | None:
+        """What a script found, as a hit; what turns out to be none is taken out.
+
+        Args:
+            found: the entry, and what is wrong with it if anything is; see `scripts/look.lua`.
+            counted: whether it would have been counted as a miss, had it been one.
+        """
+        entry, verdict = found[0], found[1] if len(found) > 1 else b""
         if verdict in _NO_GOOD:
             self._drop(key, entry, _NO_GOOD[verdict])
             return None
         opened = self._open(key, entry, secret)
         if opened is None:
-            self._drop(key, entry, "integrity_failures", given=verdict or (b"fresh" if counts else b"unseen"))
+            given = verdict or (b"fresh" if counted else b"unseen")
+            self._drop(key, entry, "integrity_failures", given=given)
             return None
-        age = (now - opened.created_ms) / 1000
+        age = (now_ms - opened.created_ms) / 1000
         return Hit(opened.document, max(0.0, age), verdict == b"stale", opened.cost_nanos)
+
+    def secret(self) -> bytes:
+        """With which entries are signed at this moment; asked before an entry is read."""
+        return self._secret.get()
 
     def count_miss(self, key: str) -> None:
         """Count a call that was made because its answer was not there."""
@@ -136,17 +156,38 @@ class Store:
         Raises:
             TypeError, ValueError: the document is not JSON, or the cost is out of range.
         """
+        placing = self.placing(key, document, tags=tags, cost_nanos=cost_nanos, failures=failures)
+        stored, _ = _PUT(self._client, *placing)
+        return bool(stored)
+
+    def placing(
+        self,
+        key: str,
+        document: Any,
+        *,
+        tags: Mapping[str, str],
+        cost_nanos: int | None,
+        now_ms: int | None = None,
+        failures: int = 0,
+    ) -> Placing:
+        """What a script has to be told that is to keep an answer; see `put`.
+
+        Args:
+            now_ms: the server's time, if it is known.
+
+        Raises:
+            TypeError, ValueError: as `put`.
+        """
         if cost_nanos is not None and not 0 <= cost_nanos <= MAX_COST_NANOS:
             raise ValueError(f"cost_nanos is {cost_nanos}; it must be from 0 to {MAX_COST_NANOS}")
         policy = self.policy
         encoded = encode(document)
-        now = self._now_ms()
+        now = self._now_ms() if now_ms is None else now_ms
         fresh = now + self._ttl_ms
         head = Head(now, fresh, fresh + self._stale_ms, cost_nanos, dict(tags))
         entry = seal(key, head, encoded, self._secret.get(), compress_above=policy.compress_above_bytes)
-        fits = len(encoded) <= policy.max_document_bytes
-        stored, _ = _PUT(
-            self._client,
+        fits = encoded.size <= policy.max_document_bytes
+        return Placing(
             vars(self._shards[self._shard(key)]),
             {
                 "digest": key,
@@ -162,7 +203,6 @@ class Store:
                 "failures": failures,
             },
         )
-        return bool(stored)
 
     def stats(self) -> CacheStats:
         """The whole fleet's numbers; what has expired is accounted out first."""
@@ -267,12 +307,9 @@ class Store:
     def _shard(self, key: str) -> int:
         return shard_of(key, len(self._shards))
 
-    def _given_ms(self) -> int | None:
-        return None if self._clock is None else _ms(self._clock.now())
-
     def _now_ms(self) -> int:
-        if (given := self._given_ms()) is not None:
-            return given
+        if self._clock is not None:
+            return _ms(self._clock.now())
         seconds, micros = self._client.time()
         return int(seconds) * 1000 + int(micros) // 1000
 

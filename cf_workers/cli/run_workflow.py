@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import notice, print_document
 from cf_workers.cli.report import run_report
 from cf_workers.cli.session import Verb, session
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run-workflow", cls=Verb)
-@click.argument("workflow", metavar="NAME|FILE")
+@click.argument("workflow", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--task", help="Shown to every step; needed by workflows that are plain lists.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Fills {{ inputs.NAME }}.")
 @click.option("--parallel/--sequential", default=True, help="Whether independent steps run at once.")
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of the run.")
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Budget of the run; it parks beyond."
+)
 def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chosen: Any) -> None:
     """Run a workflow of the project, or of a JSON file, and print the results of its steps."""
     values = read_inputs(inputs)
@@ -42,10 +46,11 @@ def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chose
         pass_output=chosen["pass_output"],
         lane=chosen["lane"] or "interactive",
         fail_fast=chosen["fail_fast"],
+        max_cost_usd=chosen["max_cost"],
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_workflow(workflow, task, inputs=values, options=options)
-        with Workforce(client, queues_of(step.queue for step in planned.plan.steps)) as workforce:
+        with Workforce(client, queues_of(step.lane for step in planned.plan.steps)) as workforce:
             if not chosen["detach"]:
                 workforce.require()
             run = client.start_workflow(

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cf_workers.cli.execute import show_execution
-from cf_workers.cli.output import columns, cost_text, notice, print_document, seconds_text, status_text
+from cf_workers.cli.output import (
+    columns,
+    cost_text,
+    counted,
+    notice,
+    print_document,
+    seconds_text,
+    status_text,
+)
 from cf_workers.cli.report import run_report
 from cf_workers.cli.run_workflow import conclude, detached, watched
 from cf_workers.cli.session import Noun, session
@@ -76,12 +84,31 @@ def show(run: str) -> None:
 @click.argument("run")
 def watch(run: str) -> None:
     """Follow RUN until it has ended; ends as `run-workflow` does."""
-    from cf_workers.cli.workforce import Workforce
+    from cf_workers.cli.workforce import Workforce, queues_of
 
     with _client() as client:
-        if client.history.status(run) not in FINAL:
-            client.require_worker()
-        _await(client, run, Workforce(client))
+        lanes = {step.lane for step in client.history.plan(run).steps}
+        with Workforce(client, queues_of(lanes)) as workforce:
+            if client.history.status(run) not in FINAL:
+                workforce.require()
+            _await(client, run, workforce)
+
+
+@runs.command("explain")
+@click.argument("run")
+def explain(run: str) -> None:
+    """Say what each step of RUN waits for and, where that is known, how long."""
+    with _client() as client:
+        found = client.operations.explain(run)
+    if session().json:
+        print_document({"success": True, **found.document()})
+        return
+    click.echo(f"{found.workflow} is {status_text(found.status)}{_and_waits(len(found.waits))}")
+    if found.waits:
+        columns(
+            ("STEP", "STATUS", "FOR ANOTHER", "WAITS FOR"),
+            ((one.step, one.status, _left(one.seconds), one.says) for one in found.waits),
+        )
 
 
 @runs.command("cancel")
@@ -109,8 +136,8 @@ def retry(run: str, detach: bool) -> None:
 
     with _client() as client:
         client.check_retry(run)
-        queues = {step.queue for step in client.history.plan(run).steps}
-        with Workforce(client, queues_of(queues)) as workforce:
+        lanes = {step.lane for step in client.history.plan(run).steps}
+        with Workforce(client, queues_of(lanes)) as workforce:
             if not detach:
                 workforce.require()
             client.retry(run)
@@ -135,6 +162,14 @@ def _await(client: Client, run: str, workforce: Workforce) -> None:
 def _document(client: Client, run: str) -> Mapping[str, Any]:
     document = client.history.document(run)
     return client.history.execution(run) if document["kind"] == AGENT else document
+
+
+def _and_waits(steps: int) -> str:
+    return f"; {counted(steps, 'step')} left" if steps else ": nothing waits"
+
+
+def _left(seconds: float | None) -> str:
+    return "-" if seconds is None else "due" if seconds == 0 else seconds_text(seconds)
 
 
 def _entry(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,37 @@ from cf_workers.agents.definition import AgentDefinition
 from cf_workers.errors import ConfigError
 from cf_workers.project.fields import Fields, kind
 from cf_workers.project.files import FileTexts
+from cf_workers.project.keys import (
+    Key,
+    choice,
+    flag,
+    mapping,
+    positive,
+    read_keys,
+    strings,
+    text,
+    whole,
+    word,
+)
 from cf_workers.project.problems import NAME_RULE, Problem, Report, at, is_name
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 LOWEST_PRIORITY = 3
 
+AGENT_KEYS: tuple[Key, ...] = (
+    word("file", "The agent's Markdown file, relative to the folder of this file."),
+    word("path", 'The same as "file".'),
+    text("contract", "Its contract, relative to the same folder; one that is not there is no contract."),
+    strings("domains", "What it is good at."),
+    whole("priority", "Agents are listed by it; 1 comes first.", 1, LOWEST_PRIORITY, default=LOWEST_PRIORITY),
+    word("model", "Instead of the default model."),
+    whole("max_tokens", "Bound on an answer.", 1),
+    choice("effort", "How much the model may think.", EFFORTS),
+    flag("cacheable", "Off: its answers are never kept."),
+    positive("timeout_seconds", "Bound on one attempt, in seconds."),
+    whole("max_retries", "Further requests after the first.", 0),
+    mapping("output_schema", "JSON Schema that its answers must fit."),
+)
 _SETTINGS = ("model", "max_tokens", "effort", "cacheable", "timeout_seconds", "max_retries", "output_schema")
 
 
@@ -59,19 +85,14 @@ def read_entry(name: str, raw: object, source: str) -> AgentEntry:
         report.add(place, f"must be an object, not {kind(raw)}", f'write {{"file": "agents/{name}.md"}}')
         return AgentEntry(name, None, problems=tuple(report.problems))
     keys = Fields(raw, place, report)
+    values = read_keys(keys, AGENT_KEYS)
     return AgentEntry(
         name=name,
-        file=_file(keys, place, report),
-        contract=keys.text("contract") or None,
-        domains=tuple(domain for _, domain in keys.strings("domains")),
-        priority=keys.whole("priority", 1, LOWEST_PRIORITY) or LOWEST_PRIORITY,
-        model=keys.name("model"),
-        max_tokens=keys.whole("max_tokens", 1),
-        effort=keys.choice("effort", EFFORTS),
-        cacheable=keys.flag("cacheable"),
-        timeout_seconds=keys.positive("timeout_seconds"),
-        max_retries=keys.whole("max_retries", 0),
-        output_schema=keys.object("output_schema"),
+        file=_file(keys, values, place, report),
+        contract=values["contract"] or None,
+        domains=tuple(domain for _, domain in values["domains"]),
+        priority=values["priority"] or LOWEST_PRIORITY,
+        **{setting: values[setting] for setting in _SETTINGS},
         problems=tuple(report.problems),
     )
 
@@ -123,9 +144,10 @@ def entry_problems(entry: AgentEntry, root: Path, source: str) -> list[Problem]:
     return report.problems
 
 
-def _file(keys: Fields, place: str, report: Report) -> str | None:
+def _file(keys: Fields, values: Mapping[str, Any], place: str, report: Report) -> str | None:
     """The file of an agent, which projects spell `file` or `path`."""
-    file, path = keys.name("file"), keys.name("path")
+    file: str | None = values["file"]
+    path: str | None = values["path"]
     if "file" not in keys and "path" not in keys:
         report.add(place, "names no file", 'add "file"')
     if file is not None and path is not None and file != path:

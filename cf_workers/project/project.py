@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cf_workers.agents.definition import AgentDefinition
-from cf_workers.errors import UnknownAgentError, UnknownWorkflowError
+from cf_workers.errors import InputError, UnknownAgentError, UnknownWorkflowError
 from cf_workers.project.agents import (
     AgentEntry,
     entry_problems,
@@ -18,6 +18,7 @@ from cf_workers.project.agents import (
     read_definition,
     read_entry,
 )
+from cf_workers.project.budgets import BudgetsSection, read_budgets
 from cf_workers.project.fields import Fields
 from cf_workers.project.files import FileTexts
 from cf_workers.project.problems import (
@@ -30,6 +31,7 @@ from cf_workers.project.problems import (
     project_error,
     within,
 )
+from cf_workers.project.schedules import missing_file, read_schedule
 from cf_workers.project.sections import (
     CacheSection,
     Features,
@@ -40,6 +42,7 @@ from cf_workers.project.sections import (
 )
 from cf_workers.project.source import Source
 from cf_workers.project.workflows import Placed, check_agent_name, read_workflow
+from cf_workers.schedules.spec import ScheduleSpec
 from cf_workers.workflows.spec import WorkflowSpec
 
 Section = TypeVar("Section")
@@ -62,8 +65,10 @@ class Project:
             name: read_entry(name, raw, str(source.path))
             for name, raw in (self._top.object("agents") or {}).items()
         }
+        self._schedules: Mapping[str, Any] = self._top.object("schedules") or {}
         self._title = self._top.text("name")
         self._specs: dict[str, WorkflowSpec] = {}
+        self._timetable: dict[str, tuple[ScheduleSpec | None, list[Problem]]] = {}
 
     @property
     def path(self) -> Path:
@@ -74,6 +79,11 @@ class Project:
     def root(self) -> Path:
         """The folder that holds the project file, with symbolic links resolved."""
         return self._source.path.parent
+
+    @property
+    def folder(self) -> Path:
+        """What the project is about: the folder that `.claude` is in, or the file's own."""
+        return self.root.parent if self.root.name == ".claude" else self.root
 
     @property
     def raw(self) -> Mapping[str, Any]:
@@ -89,7 +99,7 @@ class Project:
     @property
     def name(self) -> str:
         """The project's own name, else that of its folder."""
-        folder = self.root.parent if self.root.name == ".claude" else self.root
+        folder = self.folder
         return self._title or folder.name
 
     @property
@@ -155,6 +165,40 @@ class Project:
         return self._specs[name]
 
     @property
+    def schedule_names(self) -> tuple[str, ...]:
+        return tuple(self._schedules)
+
+    def schedule(self, name: str) -> ScheduleSpec:
+        """A schedule that can tick; whether its workflow can be run is asked when it does.
+
+        Raises:
+            InputError: there is none of that name.
+            ProjectError: it has problems; all of them are named.
+        """
+        if name not in self._schedules:
+            raise InputError(
+                f"there is no schedule {name!r} in {self.path}",
+                {"hint": known_names(name, self.schedule_names, "the project has no schedules")},
+            )
+        spec, problems = self._read_schedule(name)
+        if spec is None or problems:
+            raise project_error(f"the schedule {name!r}", self.located(problems))
+        return spec
+
+    def _read_schedule(self, name: str) -> tuple[ScheduleSpec | None, list[Problem]]:
+        if name not in self._timetable:
+            self._timetable[name] = self._section(
+                lambda report: read_schedule(
+                    name, self._schedules[name], workflows=self.workflow_names, report=report
+                )
+            )
+        spec, problems = self._timetable[name]
+        report = Report(str(self.path))
+        if spec is not None:
+            missing_file(spec, self.root, report)
+        return spec, [*self._duplicates(at("schedules", name)), *problems, *report.problems]
+
+    @property
     def problems(self) -> list[Problem]:
         """Everything that is wrong with the project, in the order of the file."""
         found = [*self._source.duplicates, *self._report.problems]
@@ -162,8 +206,10 @@ class Project:
             found += entry_problems(entry, self.root, str(self.path))
         for name in self._workflows:
             found += self._read_workflow(name)[1]
-        for _, problems in (self._features, self._performance, self._cache):
+        for _, problems in (self._features, self._performance, self._cache, self._budgets):
             found += problems
+        for name in self._schedules:
+            found += self._read_schedule(name)[1]
         located = dict.fromkeys(self.located(found))
         return sorted(located, key=lambda problem: problem.line or 0)
 
@@ -196,6 +242,15 @@ class Project:
         self._sound("features", *self._features)
         return self._sound("cache", *self._cache)
 
+    @property
+    def budgets(self) -> BudgetsSection:
+        """What may be spent.
+
+        Raises:
+            ProjectError: the section has problems.
+        """
+        return self._sound("budgets", *self._budgets)
+
     @cached_property
     def _features(self) -> tuple[Features, list[Problem]]:
         return self._section(lambda report: read_features(self.raw, report))
@@ -207,6 +262,11 @@ class Project:
     @cached_property
     def _cache(self) -> tuple[CacheSection, list[Problem]]:
         return self._section(lambda report: read_cache(self.raw, self._features[0], report))
+
+    @cached_property
+    def _budgets(self) -> tuple[BudgetsSection, list[Problem]]:
+        agents, workflows = self.agent_names, self.workflow_names
+        return self._section(lambda report: read_budgets(self.raw, agents, workflows, report))
 
     def _section(self, read: Callable[[Report], Section]) -> tuple[Section, list[Problem]]:
         report = Report(str(self.path))

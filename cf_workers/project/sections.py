@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from cf_workers.project.fields import Fields
+from cf_workers.project.keys import Key, flag, positive, read_keys, strings, whole
 from cf_workers.project.problems import Report
+
+_CACHE_OFF = "to turn the cache off, set cache.enabled to false"
+
+FEATURE_KEYS: tuple[Key, ...] = (
+    flag("async_enabled", "Off: executions run in the caller's own process.", default=True),
+    flag("cache_enabled", "Off: no answer is kept, and none is given from the cache.", default=True),
+    flag("parallel_workflows_enabled", "Off: the steps of a run go one after the other.", default=True),
+)
+PERFORMANCE_KEYS: tuple[Key, ...] = (
+    flag("async_enabled", "Off: executions run in the caller's own process.", default=True),
+    whole("max_concurrent_agents", "Most calls in flight in the whole fleet. Left out: adaptive.", 1),
+    positive("timeout_seconds", "Bound on one attempt, in seconds.", default=120),
+    whole("max_retries", "Further requests after the first.", 0, default=3),
+)
+CACHE_KEYS: tuple[Key, ...] = (
+    flag("enabled", "Whether answers are kept.", default=True),
+    positive("ttl_hours", "How long an answer is given again, in hours.", hint=_CACHE_OFF, default=24),
+    positive("max_size_mb", "Bound on all answers together.", hint=_CACHE_OFF, default=100),
+    strings("exclude_agents", "Agents whose answers are never kept."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +75,12 @@ class CacheSection:
 
 
 def read_features(raw: Mapping[str, Any], report: Report) -> Features:
-    section = Fields(raw, "", report).object("features") or {}
-    keys = Fields(section, "features", report)
-    values = {key.name: keys.flag(key.name) for key in fields(Features)}
+    values = read_keys(_section(raw, "features", report), FEATURE_KEYS)
     return Features(**{name: value for name, value in values.items() if value is not None})
 
 
 def read_performance(raw: Mapping[str, Any], features: Features, report: Report) -> PerformanceSection:
-    section = Fields(raw, "", report).object("performance") or {}
-    keys = Fields(section, "performance", report)
-    values: dict[str, Any] = {
-        "async_enabled": keys.flag("async_enabled"),
-        "max_concurrent_agents": keys.whole("max_concurrent_agents", 1),
-        "timeout_seconds": keys.positive("timeout_seconds"),
-        "max_retries": keys.whole("max_retries", 0),
-    }
+    values = read_keys(_section(raw, "performance", report), PERFORMANCE_KEYS)
     if not features.async_enabled:
         values["async_enabled"] = False
     given = {name: value for name, value in values.items() if value is not None}
@@ -76,18 +88,15 @@ def read_performance(raw: Mapping[str, Any], features: Features, report: Report)
 
 
 def read_cache(raw: Mapping[str, Any], features: Features, report: Report) -> CacheSection:
-    section = Fields(raw, "", report).object("cache") or {}
-    keys = Fields(section, "cache", report)
-    off = "to turn the cache off, set cache.enabled to false"
-    values: dict[str, Any] = {
-        "enabled": keys.flag("enabled"),
-        "ttl_hours": keys.positive("ttl_hours", off),
-        "max_size_mb": keys.positive("max_size_mb", off),
-        "exclude_agents": tuple(name for _, name in keys.strings("exclude_agents"))
-        if "exclude_agents" in keys
-        else None,
-    }
+    keys = _section(raw, "cache", report)
+    values = read_keys(keys, CACHE_KEYS)
+    excluded = tuple(name for _, name in values["exclude_agents"])
+    values["exclude_agents"] = excluded if "exclude_agents" in keys else None
     if not features.cache_enabled:
         values["enabled"] = False
     given = {name: value for name, value in values.items() if value is not None}
     return CacheSection(**given, declared=frozenset(given))
+
+
+def _section(raw: Mapping[str, Any], name: str, report: Report) -> Fields:
+    return Fields(Fields(raw, "", report).object(name) or {}, name, report)

@@ -4,31 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from cf_workers.project.fields import Fields, kind, strings_of
 from cf_workers.project.inputs import read_inputs
+from cf_workers.project.keys import Key, choice, flag, positive, read_keys, strings, text, whole, word
 from cf_workers.project.problems import NAME_RULE, Problem, Report, at, is_name
 from cf_workers.workflows.graph import find_cycle
 from cf_workers.workflows.inputs import input_names
 from cf_workers.workflows.spec import Lane, Rule, StepSpec, WorkflowSpec
 
+_DEPENDENCIES_ABOUT = "Ids of the steps that must have ended first; this one sees their outputs."
+
 DEPENDENCY_KEYS = ("dependencies", "needs", "depends_on")
-STEP_KEYS = (
-    "id",
-    "agent",
-    "task",
-    *DEPENDENCY_KEYS,
-    "rule",
-    "allow_failure",
-    "timeout_seconds",
-    "max_retries",
-    "model",
-    "max_tokens",
-    "cacheable",
-    "lane",
+STEP_SETTINGS: tuple[Key, ...] = (
+    choice(
+        "rule",
+        "Run after all dependencies succeeded, or once all have ended.",
+        get_args(Rule),
+        default="all_succeeded",
+    ),
+    flag("allow_failure", "Its failure does not make the run fail.", default=False),
+    positive("timeout_seconds", "Bound on one attempt, in seconds."),
+    whole("max_retries", "Further requests after the first.", 0),
+    word("model", "Instead of the agent's own."),
+    whole("max_tokens", "Bound on its answer.", 1),
+    flag("cacheable", "Off: its answer is not kept."),
+    choice(
+        "lane",
+        "How it is asked: at once, when nobody interactive waits, or in a message batch at half the price.",
+        get_args(Lane),
+        default="interactive",
+    ),
 )
-WORKFLOW_KEYS = ("name", "description", "inputs", "timeout_seconds", "steps")
+STEP_TABLE: tuple[Key, ...] = (
+    word("id", "Unique in its workflow; the agent's name if left out."),
+    word("agent", "Who does it: an agent of this project."),
+    text("task", "What to do; {{ inputs.NAME }} is filled from the inputs of the run."),
+    *(strings(name, _DEPENDENCIES_ABOUT) for name in DEPENDENCY_KEYS),
+    *STEP_SETTINGS,
+)
+WORKFLOW_TABLE: tuple[Key, ...] = (
+    text("name", "Its title."),
+    text("description", "What it is for."),
+    positive("timeout_seconds", "Bound on the whole run, in seconds."),
+)
+STEP_KEYS = tuple(key.name for key in STEP_TABLE)
+WORKFLOW_KEYS = (*(key.name for key in WORKFLOW_TABLE), "inputs", "steps")
 
 _CYCLES_NAMED = 10
 
@@ -111,13 +133,14 @@ def _read_dag(
     drafts = _read_steps(keys, raw.get("steps"), place, report)
     positions = _positions(drafts, report)
     _check_dependencies(drafts, positions, report)
+    values = read_keys(keys, WORKFLOW_TABLE)
     spec = WorkflowSpec(
         name=name,
         steps=tuple(_step(draft) for draft in drafts),
-        title=keys.text("name"),
-        description=keys.text("description"),
+        title=values["name"],
+        description=values["description"],
         inputs=_inputs(keys, raw.get("inputs"), drafts, report),
-        timeout_seconds=keys.positive("timeout_seconds"),
+        timeout_seconds=values["timeout_seconds"],
     )
     return spec, [(at(draft.place, "agent"), draft.agent) for draft in drafts if draft.agent]
 
@@ -139,45 +162,30 @@ def _read_step(raw: object, place: str, report: Report) -> _Draft | None:
         return None
     keys = Fields(raw, place, report)
     keys.warn_of_near_misses(STEP_KEYS)
-    agent = keys.name("agent")
+    values = read_keys(keys, STEP_TABLE)
     if "agent" not in keys:
         report.add(place, "names no agent", 'add "agent"')
     return _Draft(
         place=place,
-        id=_step_id(keys, report) if "id" in keys else agent,
-        agent=agent or "",
-        task=keys.text("task") or None,
-        dependencies=_dependencies(keys, report),
-        rest=_step_settings(keys),
+        id=_step_id(keys, values["id"], report) if "id" in keys else values["agent"],
+        agent=values["agent"] or "",
+        task=values["task"] or None,
+        dependencies=_dependencies(keys, values, report),
+        rest={key.name: found for key in STEP_SETTINGS if (found := values[key.name]) is not None},
     )
 
 
-def _step_id(keys: Fields, report: Report) -> str | None:
-    id_ = keys.name("id")
+def _step_id(keys: Fields, id_: str | None, report: Report) -> str | None:
     if id_ is not None and not is_name(id_):
         report.add(keys.place("id"), f"{id_[:80]!r} cannot be the id of a step", NAME_RULE)
     return id_
 
 
-def _dependencies(keys: Fields, report: Report) -> list[Placed]:
+def _dependencies(keys: Fields, values: Mapping[str, Any], report: Report) -> list[Placed]:
     spellings = [key for key in DEPENDENCY_KEYS if key in keys]
     for again in spellings[1:]:
         report.add(keys.place(again), f"means the same as {spellings[0]!r}", "keep one of them")
-    return [placed for key in spellings for placed in keys.strings(key)]
-
-
-def _step_settings(keys: Fields) -> dict[str, Any]:
-    settings = {
-        "rule": cast("Rule | None", keys.choice("rule", get_args(Rule))),
-        "allow_failure": keys.flag("allow_failure"),
-        "timeout_seconds": keys.positive("timeout_seconds"),
-        "max_retries": keys.whole("max_retries", 0),
-        "model": keys.name("model"),
-        "max_tokens": keys.whole("max_tokens", 1),
-        "cacheable": keys.flag("cacheable"),
-        "lane": cast("Lane | None", keys.choice("lane", get_args(Lane))),
-    }
-    return {key: value for key, value in settings.items() if value is not None}
+    return [placed for key in spellings for placed in values[key]]
 
 
 def _step(draft: _Draft) -> StepSpec:

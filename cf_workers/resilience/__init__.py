@@ -7,7 +7,17 @@ from cf_workers.resilience.ending import Ending, answered, failed, never_sent
 from cf_workers.resilience.fairness import FairnessPolicy
 from cf_workers.resilience.gate import GatePolicy
 from cf_workers.resilience.limits import LimitsPolicy
-from cf_workers.resilience.permit import Admitted, Ask, Permit, Refused, Settled, explain, refusal_error
+from cf_workers.resilience.permit import (
+    Admitted,
+    Ask,
+    Permit,
+    Refused,
+    Settled,
+    Unasked,
+    Waiter,
+    explain,
+    refusal_error,
+)
 from cf_workers.resilience.policy import GuardPolicy
 from cf_workers.resilience.scope import Scope, credential_digest
 from cf_workers.resilience.status import ScopeStatus
@@ -28,6 +38,8 @@ __all__ = [
     "ScopeStatus",
     "Settled",
     "Transition",
+    "Unasked",
+    "Waiter",
     "WindowPolicy",
     "answered",
     "credential_digest",

@@ -84,6 +84,35 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Unasked:
+    """What went by the guards since Redis failed.
+
+    Args:
+        calls: admitted without asking.
+        failures: of Redis, under a guard.
+    """
+
+    calls: int
+    failures: int
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """Somebody who was refused and may ask again before its time.
+
+    Args:
+        name: what it was asked under.
+    """
+
+    lane: str
+    tenant: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.lane}\t{self.tenant}\t{self.name}"
+
+
+@dataclass(frozen=True)
 class Settled:
     """What a settled call changed.
 

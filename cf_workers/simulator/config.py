@@ -24,6 +24,7 @@ class SimulatorConfig:
         latency: seconds from request to the last byte of the reply; the median when `latency_sigma` is set.
         latency_sigma: sigma of the lognormal distribution of the latency; 0 means that it is fixed.
         time_to_first_token: seconds to the first byte of a stream; `None` means a quarter of the latency.
+        hold: keep back every reply before its first byte, until this is taken back; then its latency begins.
         stream_chunks: text deltas of a streamed reply.
         requests_per_minute: enforced and advertised for each key and model class; `None` is neither.
         burst_seconds: how much of a minute's allowance may be used at once.
@@ -41,6 +42,7 @@ class SimulatorConfig:
     latency: Seconds = 0.0
     latency_sigma: Annotated[float, Field(ge=0, le=5)] = 0.0
     time_to_first_token: Seconds | None = None
+    hold: bool = False
     stream_chunks: Annotated[int, Field(ge=1, le=1000)] = 8
     requests_per_minute: PerMinute | None = None
     input_tokens_per_minute: PerMinute | None = None

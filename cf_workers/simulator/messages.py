@@ -72,6 +72,7 @@ class MessagesEndpoint:
         if fault and fault.kind not in SHAPES | STREAM_FAULTS | {"slow_body"}:
             await strike(exchange, record, fault)
             return
+        await self._state.until_let_go()
         answer = self._prepare(ask, model, directive, fault, credential_digest(key))
         await (self._tell if ask.stream else self._hand_over)(exchange, record, answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import random
@@ -27,6 +28,7 @@ class SimulatorState:
         self.config = config
         self._initial = config
         self._ids = 0
+        self._let_go = asyncio.Event()
         self._begin(config)
 
     def reset(self) -> None:
@@ -58,6 +60,10 @@ class SimulatorState:
         drawn: float = self._random.lognormvariate(math.log(config.latency), config.latency_sigma)
         return drawn
 
+    async def until_let_go(self) -> None:
+        """Wait for as long as replies are held."""
+        await self._let_go.wait()
+
     def _begin(self, config: SimulatorConfig) -> None:
         self.config = config
         self.journal = Journal(config.log_limit, config.body_bytes_limit)
@@ -71,6 +77,7 @@ class SimulatorState:
         self.faults = FaultPlan(config.faults, config.seed)
         self.limits = RateLimiter(self.clock, config)
         self._random = random.Random(config.seed)  # noqa: S311 - a repeatable dice, not a secret
+        (self._let_go.clear if config.hold else self._let_go.set)()
 
     def script(self, *faults: ScriptedFault) -> None:
         """Replace the script of faults."""

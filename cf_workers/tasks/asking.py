@@ -10,8 +10,9 @@ from typing import Any
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentDefinition, DependencyOutput, Usage
-from cf_workers.agents.prices import cost_usd
-from cf_workers.answers import NANOS, Answer, call_for
+from cf_workers.agents.prices import NANOS, cost_nanos
+from cf_workers.answers import Answer, call_for
+from cf_workers.budgets import Limit
 from cf_workers.errors import (
     CallTimeoutError,
     CancelledError,
@@ -22,7 +23,7 @@ from cf_workers.errors import (
 )
 from cf_workers.tasks.answering import BatchTerms, Caller
 from cf_workers.tasks.runtime import Runtime
-from cf_workers.workflows.inputs import fill_inputs
+from cf_workers.workflows.inputs import full_task
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 from cf_workers.workflows.record import Claim, Outcome
 
@@ -48,6 +49,9 @@ def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, to
         workflow=header.plan.workflow,
         cacheable=runtime.is_cacheable(step),
         fail_fast=bool(header.options.get("fail_fast")),
+        run=header.run,
+        alone=header.message is not None,
+        limits=_limits(header, step),
         batch=_batch_terms(runtime, header, step, claim),
     )
     return runtime.answering.ask(call, caller, token)
@@ -82,29 +86,35 @@ def mark_of(header: RunHeader, claim: Claim) -> str:
     return f"{claim.waiter}\t{header.attempt}\t{claim.attempts}"
 
 
+def _limits(header: RunHeader, step: PlannedStep) -> tuple[Limit, ...]:
+    """The budgets of the run that apply to this step."""
+    declared = (Limit.of_json(raw) for raw in header.options.get("budgets", ()))
+    others = f"agent:{step.agent}"
+    return tuple(limit for limit in declared if not limit.scope.startswith("agent:") or limit.scope == others)
+
+
 def task_text(header: RunHeader, step: PlannedStep) -> str:
     """The step's own task with its inputs filled in, and the run's task; both where both are given."""
-    own = fill_inputs(step.task, header.inputs) if step.task else None
-    return "\n\n".join(text for text in (own, header.task) if text)
+    return full_task(step.task, header.inputs, header.task)
 
 
 def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcome:
     """The outcome of a call that gave nothing usable; what it cost all the same is kept."""
     usage = _billed(error)
-    cost = cost_usd(step.model, usage) if usage else None
+    cost = cost_nanos(step.model, usage) if usage else 0
     return Outcome(
         status="cancelled" if isinstance(error, CancelledError) else "failed",
         attempts=attempts,
         counts_against_run=not step.allow_failure,
         input_tokens=usage.prompt_tokens if usage else 0,
         output_tokens=usage.output_tokens if usage else 0,
-        cost_nanos=int(cost * NANOS) if cost is not None else (None if usage else 0),
+        cost_nanos=cost,
         lost_calls=maybe_lost(error),
         result={
             "agent": step.agent,
             "model": step.model,
             "usage": usage.model_dump() if usage else None,
-            "estimated_cost": float(cost) if cost is not None else (None if usage else 0.0),
+            "estimated_cost": None if cost is None else cost / NANOS,
             "error": describe_error(error),
         },
     )

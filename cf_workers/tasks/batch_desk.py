@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cf_workers.agents.definition import AgentCall, AgentDefinition
-from cf_workers.agents.prices import cost_usd
+from cf_workers.agents.prices import cost_nanos
 from cf_workers.agents.prompt import build_request
 from cf_workers.agents.reply import reply_of_row, usage_of
-from cf_workers.answers import NANOS, keep
+from cf_workers.answers import keep
 from cf_workers.batches import BatchPolicy, Row, key_of_mark
 from cf_workers.cache import Cache
 from cf_workers.errors import CfWorkersError
 from cf_workers.tasks.asking import call_of
-from cf_workers.workflows.record import RunStore
+from cf_workers.tasks.batch_money import BatchMoney
+from cf_workers.workflows.record import Outcome, RunStore
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class BatchDesk:
 
     Args:
         agent: the definition of an agent by its digest.
+        money: what is put aside while rows wait.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class BatchDesk:
         store: RunStore,
         agent: Callable[[str], AgentDefinition],
         cache: Cache,
+        money: BatchMoney,
         *,
         policy: BatchPolicy | None = None,
     ) -> None:
         self._store = store
         self._agent = agent
         self._cache = cache
+        self._money = money
         self._policy = policy or BatchPolicy()
 
     def prepare(self, rows: Sequence[Row], marks: Sequence[Iterable[str]]) -> Mapping[str, Mapping[str, Any]]:
@@ -61,8 +65,11 @@ class BatchDesk:
         return [one is not None for one in self._first_awaited(marks)]
 
     def wake(self, marks: Iterable[str]) -> None:
-        """Let steps look again now."""
-        self._store.unpark([_waiter(mark) for mark in marks])
+        """Let steps look again now; what was put aside for those that will not come is free again."""
+        told = list(marks)
+        self._store.unpark([_waiter(mark) for mark in told])
+        awaited = self._store.awaited([_try_of(mark) for mark in told])
+        self._money.settle([mark for mark, so in zip(told, awaited, strict=True) if not so], 0)
 
     def tell(self, marks: Iterable[str], what: str) -> None:
         """Note what steps wait for."""
@@ -74,16 +81,21 @@ class BatchDesk:
             return
         message = outcome["message"]
         usage = usage_of(message)
-        cost = cost_usd(str(message.get("model") or row.model), usage, batch=True)
-        one = _try_of(row.source)
+        model = str(message.get("model") or row.model)
+        cost = cost_nanos(model, usage, batch=True)
+        one, call = _try_of(row.source), self._call(_try_of(row.source))
         log.warning("batch.paid_for_nothing run=%s step=%s", one[0], one[1])
-        self._store.book_lost(
-            one[0],
+        self._money.settle([row.source], cost)
+        spent = Outcome(
+            "cancelled",
+            attempts=1,
+            result={"agent": call.agent.name if call else "", "model": model},
             input_tokens=usage.prompt_tokens,
             output_tokens=usage.output_tokens,
-            cost_nanos=None if cost is None else int(cost * NANOS),
+            cost_nanos=cost,
         )
-        if row.key != key_of_mark(row.source) and (call := self._call(one)) is not None:
+        self._store.book_lost(one[0], spent)
+        if row.key != key_of_mark(row.source) and call is not None:
             self._keep(row, one, call, message)
 
     def _keep(self, row: Row, one: Try, call: AgentCall, message: Mapping[str, Any]) -> None:

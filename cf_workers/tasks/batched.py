@@ -9,14 +9,15 @@ from functools import partial
 from cf_workers.agents.batch_api import row_failure
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
-from cf_workers.agents.prices import cost_usd
+from cf_workers.agents.prices import cost_nanos
 from cf_workers.agents.prompt import build_request
-from cf_workers.agents.reply import reply_of_row
-from cf_workers.answers import NANOS, Answer, answer_of, keep, key_of
-from cf_workers.batches import BatchPolicy, Ledger, PackTable, Row, Standing, Wish, key_of_mark
+from cf_workers.agents.reply import reply_of_row, usage_of
+from cf_workers.answers import Answer, answer_of, keep, key_of
+from cf_workers.batches import BatchPolicy, PackTable, Row, RowTable, Standing, Wish, key_of_mark
 from cf_workers.cache import Cache, Hit
 from cf_workers.errors import CfWorkersError
 from cf_workers.tasks.answering import Answering, BatchTerms, Caller, NotNow
+from cf_workers.tasks.batch_money import BatchMoney
 from cf_workers.tasks.outage import Outlast
 from cf_workers.wire import INTERACTIVE, canonical_json
 
@@ -27,24 +28,27 @@ class Batched:
     """Lets calls wait for a batch; equal calls that may share an answer share a row of it.
 
     Args:
+        money: what is put aside while a call waits.
         namespace: whose answers are shared.
     """
 
     def __init__(
         self,
         inner: Answering,
-        ledger: Ledger,
+        rows: RowTable,
         packs: PackTable,
         cache: Cache,
+        money: BatchMoney,
         *,
         namespace: str,
         outlast: Outlast | None = None,
         policy: BatchPolicy | None = None,
     ) -> None:
         self._inner = inner
-        self._ledger = ledger
+        self._rows = rows
         self._packs = packs
         self._cache = cache
+        self._money = money
         self._namespace = namespace
         self._outlast = outlast or Outlast()
         self._policy = policy or BatchPolicy()
@@ -62,19 +66,22 @@ class Batched:
         key = key_of(call, self._namespace) if caller.cacheable and self._cache.policy.enabled else None
         wish = _wish(call, terms, key)
         # its own row first: what came in a batch has been paid, and somebody's step must say so
-        standing = self._outlast("join", lambda: self._ledger.join(wish, start=False))
+        standing = self._outlast("join", lambda: self._rows.join(wish, start=False))
         if (row := standing.row) is not None and row.state == "landed":
-            return self._taken(standing, row, call, caller, key)
+            return self._taken(standing, row, terms, call=call, caller=caller, key=key)
         if key is not None and (hit := self._hit(key)):
+            self._money.settle([terms.mark], 0)
             return hit
         if row is None and terms.start and not standing.alone:
-            row = self._outlast("join", lambda: self._ledger.join(wish)).row
+            self._money.reserve(call, caller, terms.mark)
+            row = self._outlast("join", lambda: self._rows.join(wish)).row
         if row is None or row.state == "returned" or self._leaves(row, terms):
+            self._money.settle([terms.mark], 0)
             return self._inner.ask(call, _by_itself(caller, terms), token)
         raise NotNow(self._why(row), self._look_in(terms), waits=partial(self._waits, terms.mark))
 
     def _waits(self, mark: str) -> bool:
-        return self._outlast("waits", lambda: self._ledger.waits(mark))
+        return self._outlast("waits", lambda: self._rows.waits(mark))
 
     def _leaves(self, row: Row, terms: BatchTerms) -> bool:
         """Whether a step cannot wait any longer, and its row is not on its way on its behalf.
@@ -86,7 +93,7 @@ class Batched:
         on_its_behalf = row.rescue_at is not None and row.rescue_at <= terms.rescue_at
         if row.state == "packed" and on_its_behalf:
             return False
-        return self._outlast("leave", lambda: self._ledger.leave(row, terms.mark))
+        return self._outlast("leave", lambda: self._rows.leave(row, terms.mark))
 
     def _look_in(self, terms: BatchTerms) -> float:
         until = self._policy.relook_seconds
@@ -99,20 +106,29 @@ class Batched:
         return f"in batch {pack.batch}" if pack is not None and pack.batch else "waiting for a message batch"
 
     def _taken(
-        self, standing: Standing, row: Row, call: AgentCall, caller: Caller, key: str | None
+        self,
+        standing: Standing,
+        row: Row,
+        terms: BatchTerms,
+        *,
+        call: AgentCall,
+        caller: Caller,
+        key: str | None,
     ) -> Answer:
         """The answer that came in a batch; who shares it with the step that pays has it for nothing."""
-        outcome = row.outcome or {}
+        outcome, mark = row.outcome or {}, [terms.mark]
         if outcome.get("kind") != "succeeded":
+            self._money.settle(mark, 0)
             raise row_failure(outcome.get("error") or {}, _secrets(call))
+        usage = usage_of(outcome["message"])
+        cost = cost_nanos(str(outcome["message"].get("model") or call.model), usage, batch=True)
+        self._money.settle(mark, cost if standing.pays else 0)
         reply = _reply(outcome["message"], call, pays=standing.pays)
         landed_at = row.landed_at or row.since
         answer = Answer(reply, landed_at - row.since, key=key, batch=outcome["batch"])
         if not standing.pays:
-            cost = cost_usd(reply.model, reply.usage)
-            saved = None if cost is None else int(cost * NANOS)
             age = max(0.0, time.time() - landed_at)
-            return replace(answer, seconds=0.0, cache_age_seconds=age, saved_nanos=saved)
+            return replace(answer, seconds=0.0, cache_age_seconds=age, saved_nanos=cost)
         if key is None:
             return answer
         self._cache.count_miss(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,15 +12,12 @@ import redis
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
-from cf_workers.answers import Answer, answer_of, keep, key_of
-from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Lead, Ready
+from cf_workers.answers import Answer, answer_of, entry_of, key_of
+from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Landed, Lead
 from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
-from cf_workers.tasks.answering import Answering, Caller, NotNow
+from cf_workers.tasks.answering import Answering, Caller, NotNow, Wake
 
 log = logging.getLogger(__name__)
-
-Wake = Callable[[Sequence[str]], None]
-"""Lets parked steps go on at once, by the names under which they wait."""
 
 
 class Cached:
@@ -47,46 +44,50 @@ class Cached:
         if not caller.cacheable or not self._cache.policy.enabled:
             return self._inner.ask(call, caller, token)
         key = key_of(call, self._namespace)
-        return self._hit(key) or self._stand(key, call, caller, token)
-
-    def _stand(self, key: str, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
-        standing = self._cache.lead_or_follow(key, holder=caller.holder, waiter=caller.waiter)
-        match standing:
+        found = self._cache.seek(key, holder=caller.holder, waiter=caller.waiter)
+        match found:
+            case Hit():
+                return answer_of(found, key)
             case Lead():
-                return self._lead(standing, call, caller, token)
+                return self._lead(found, call, caller, token)
             case Follow():
-                wait = max(0.0, standing.due - time.time())
-                raise NotNow("the same call is under way", wait, waits=partial(self._cache.waits, standing))
+                wait = max(0.0, found.due - time.time())
+                raise NotNow("the same call is under way", wait, waits=partial(self._cache.waits, found))
             case Failed():
-                raise restore_error(standing.failure)
-            case Ready():
-                return self._hit(key) or self._make(key, call, caller, token)
+                raise restore_error(found.failure)
             case Alone():
-                return self._make(key, call, caller, token)
+                return self._alone(key, call, caller, token)
 
     def _lead(self, lead: Lead, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
         try:
             with self._cache.leading(lead):
-                answer = self._make(lead.key, call, caller, token)
-        except NotNow:
+                answer = self._inner.ask(call, caller, token)
+        except NotNow as refusal:
             self._cache.abandon(lead)  # who waits looks again by itself; nobody may call now anyway
-            if stale := self._hit(lead.key, allow_stale=True):
-                return stale
+            if refusal.well:
+                raise
+            stale = self._cache.lookup(lead.key, allow_stale=True, count_miss=False)
+            if isinstance(stale, Hit):
+                return answer_of(stale, lead.key)
             raise
         except PermanentError as error:
             self._wake_up(self._cache.fail(lead, describe_error(error)))
             raise
+        except CfWorkersError:
+            self._wake_up(self._cache.abandon(lead, called=True))
+            raise
         except BaseException:  # whatever it is, it is this leader's alone
             self._wake_up(self._cache.abandon(lead))
             raise
-        if self._keep(lead.key, call, caller, answer.reply):
-            self._wake_up(self._cache.complete(lead))
-            return replace(answer, key=lead.key)
-        self._wake_up(self._cache.disperse(lead))
-        return answer
+        if answer.instead_of is not None:  # what another model answered is no answer to this call
+            self._wake_up(self._cache.disperse(lead))
+            return answer
+        landed = self._land(lead, call, caller, answer.reply)
+        self._wake_up(landed.waiters)
+        return replace(answer, key=lead.key) if landed.kept else answer
 
-    def _make(self, key: str, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
-        """Make the call; only who does so has missed: a follower gets its answer in the end."""
+    def _alone(self, key: str, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Make the call for nobody else."""
         try:
             answer = self._inner.ask(call, caller, token)
         except CfWorkersError:
@@ -97,14 +98,15 @@ class Cached:
 
     def _wake_up(self, waiters: Sequence[str]) -> None:
         """Who is not woken looks again by itself; an answer must not be lost over that."""
+        if not waiters:
+            return
         try:
             self._wake(waiters)
         except redis.RedisError as error:
             log.warning("waiters.not_woken count=%d error=%s", len(waiters), type(error).__name__)
 
-    def _keep(self, key: str, call: AgentCall, caller: Caller, reply: AgentReply) -> bool:
-        return keep(self._cache, key, call, reply, workflow=caller.workflow)
-
-    def _hit(self, key: str, *, allow_stale: bool = False) -> Answer | None:
-        found = self._cache.lookup(key, allow_stale=allow_stale, count_miss=False)
-        return answer_of(found, key) if isinstance(found, Hit) else None
+    def _land(self, lead: Lead, call: AgentCall, caller: Caller, reply: AgentReply) -> Landed:
+        entry = entry_of(call, reply, workflow=caller.workflow)
+        if entry is None:
+            return Landed(kept=False, waiters=self._cache.disperse(lead))
+        return self._cache.complete(lead, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos)

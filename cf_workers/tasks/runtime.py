@@ -12,9 +12,11 @@ from cf_workers._redis import Keys, RedisClient
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.batches import BatchPolicy
 from cf_workers.planning import ExecutionOptions, Planned
+from cf_workers.resilience import Guard
 from cf_workers.tasks.answering import Answering, Model
 from cf_workers.tasks.batch_lane import BatchLane
 from cf_workers.tasks.outage import Outlast
+from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
@@ -56,9 +58,11 @@ class Runtime:
     dead_letters: DeadLetters
     provider: Provider
     answering: Answering
+    guard: Guard
     is_cacheable: Callable[[PlannedStep], bool]
     plan_execution: Planner
     max_task_chars: int
+    warmer: Warmer
     batches: BatchLane | None = None
     outlast: Outlast = field(default_factory=Outlast)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ FINAL = frozenset({"succeeded", "failed", "cancelled"})
 """Statuses in which a run stays."""
 
 _ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
+_STATUS_FIELDS = ("status", "running", "parked")
 _NANOS = 1_000_000_000
 
 
@@ -57,11 +58,25 @@ class History:
         Raises:
             UnknownRunError: there is no such run.
         """
-        names = ("status", "running", "parked")
-        record = dict(zip(names, self._client.hmget(self._keys.run(run).run, list(names)), strict=True))
+        record = dict(
+            zip(
+                _STATUS_FIELDS, self._client.hmget(self._keys.run(run).run, list(_STATUS_FIELDS)), strict=True
+            )
+        )
         if record["status"] is None:
             raise unknown_run(run)
         return _status(record)
+
+    def statuses(self, runs: Sequence[str]) -> dict[str, str | None]:
+        """The status of each, in one round trip; `None` for one whose record is not there."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for run in runs:
+                pipe.hmget(self._keys.run(run).run, list(_STATUS_FIELDS))
+            records = [dict(zip(_STATUS_FIELDS, found, strict=True)) for found in pipe.execute()]
+        return {
+            run: None if record["status"] is None else _status(record)
+            for run, record in zip(runs, records, strict=True)
+        }
 
     def plan(self, run: str) -> Plan:
         """What the run executes.
@@ -238,6 +253,25 @@ def step_document(
     }
 
 
+def _prompt_cache(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the provider's prompt cache did for the calls of a run.
+
+    `cache_read_ratio` is the share of all prompt tokens that were read from it; the saving is `None` when a
+    price is not known.
+    """
+    asked = [step for step in steps if step["usage"] and not step["cached"]]
+    read = sum(step["usage"]["cache_read_input_tokens"] for step in asked)
+    written = sum(step["usage"]["cache_creation_input_tokens"] for step in asked)
+    total = read + written + sum(step["usage"]["input_tokens"] for step in asked)
+    saved = [step["metadata"].get("prompt_cache_saved_cost", 0.0) for step in asked]
+    return {
+        "cache_read_tokens": read,
+        "cache_write_tokens": written,
+        "cache_read_ratio": read / total if total else 0.0,
+        "prompt_cache_saved_cost": None if None in saved else round(sum(saved), 9),
+    }
+
+
 def _run_document(
     run: str, record: Mapping[str, str], steps: dict[str, dict[str, Any]], order: list[str]
 ) -> dict[str, Any]:
@@ -265,6 +299,7 @@ def _run_document(
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
         "saved_cost": int(record.get("saved_nanos", 0)) / _NANOS,
+        **_prompt_cache(steps.values()),
         "lost_calls": int(record.get("lost_calls", 0)),
     }
 

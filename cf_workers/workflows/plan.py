@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from cf_workers.wire import BATCH, INTERACTIVE, Payload, canonical_json
+from cf_workers.wire import Payload, canonical_json
 from cf_workers.workflows.graph import Graph
-from cf_workers.workflows.spec import Lane, Rule
+from cf_workers.workflows.spec import Lane, Rule, queue_of
 
 FINISH = "(finish)"
 """The join of all last steps. Parentheses are outside the pattern of step ids, so it cannot collide."""
@@ -44,8 +44,8 @@ class PlannedStep(Payload):
 
     @property
     def queue(self) -> str:
-        """The queue of its messages; those of a batch's rows take milliseconds, and may wait as well."""
-        return BATCH if self.lane in {"background", "batch"} else INTERACTIVE
+        """The queue of its messages."""
+        return queue_of(self.lane)
 
 
 class Plan(Payload):
@@ -69,6 +69,10 @@ class Plan(Payload):
     @cached_property
     def definitions(self) -> frozenset[str]:
         return frozenset(step.definition for step in self.steps)
+
+    @cached_property
+    def queues(self) -> frozenset[str]:
+        return frozenset(step.queue for step in self.steps)
 
     @cached_property
     def graph(self) -> Graph:

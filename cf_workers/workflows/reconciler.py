@@ -14,16 +14,18 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
 from kombu.exceptions import OperationalError
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.errors import CfWorkersError
+from cf_workers.wire import QUEUES
+from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
 from cf_workers.workflows.plan import FINISH, RunHeader
@@ -32,7 +34,11 @@ from cf_workers.workflows.record import RunStore
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
+_PATIENT_AT_ONCE = 100
+"""Runs waiting in full queues whose steps are read in one pass: a millisecond each, taken from who works."""
 _PUBLISHERS = 6
+Empty: TypeAlias = KeyedCache[str, bool]
+"""Whether a queue is empty, asked once a pass: looking at a queue takes a connection."""
 _WOKEN = 0.0
 """The score of a parked step that need not wait any longer; see `scripts/unpark.lua`."""
 
@@ -70,6 +76,8 @@ class Reconciler:
     """Compares what is recorded with what is under way, and sends again what was lost.
 
     Args:
+        queue_length: of a queue, for whether somebody will come to a step soon.
+        forward: done before each look at parked steps, while there are any: it may unpark some.
         chores: done at each tick, by one worker of the fleet.
     """
 
@@ -82,6 +90,7 @@ class Reconciler:
         launcher: Launcher,
         heartbeat: Heartbeat,
         queue_length: Callable[[str], int],
+        forward: Callable[[], None] = lambda: None,
         chores: Sequence[Callable[[], object]] = (),
         policy: ReconcilerPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -92,6 +101,7 @@ class Reconciler:
         self._launcher = launcher
         self._heartbeat = heartbeat
         self._queue_length = queue_length
+        self._forward = forward
         self._chores = tuple(chores)
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
@@ -182,6 +192,9 @@ class Reconciler:
         """
         moment = self._server_time() if now is None else now
         budget = self._release_budget()
+        if not self._client.zcard(self._keys.parked):
+            return
+        self._forward()
         woken = self._range(self._keys.parked, _WOKEN)
         until = moment + self.policy.ahead_seconds
         due = [m for m in self._range(self._keys.parked, until)[: len(woken) + budget] if m not in {*woken}]
@@ -227,25 +240,40 @@ class Reconciler:
                 self._send(run, attempt, FINISH, now)
 
     def _stalled_runs(self, now: float) -> None:
+        first = self._looked_at
         runs = self._next_active_runs()
-        names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "parked")
+        names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "parked", "plan")
         with self._client.pipeline(transaction=False) as pipe:
             for run in runs:
                 pipe.hmget(self._keys.run(run).run, list(names))
             records = pipe.execute()
-        for run, values in zip(runs, records, strict=True):
-            record = dict(zip(names, values, strict=True))
-            if record["attempt"] is None:
-                self._client.zrem(self._keys.active, run)
-                continue
-            attempt, left, running = (int(record[name]) for name in ("attempt", "left", "running"))
-            began = float(record["reopened_at"] or record["created_at"])
-            if left == 0 or (record["stopping"] and running == 0):
-                if now - began >= self.policy.patience_seconds:
-                    self._send(run, attempt, FINISH, now)
-            elif not record["stopping"] and running + int(record["parked"] or 0) < left:
-                self._ready_steps(run, attempt, began, now)
+        empty: Empty = KeyedCache(lambda queue: self._queue_length(queue) == 0, size=len(QUEUES))
+        patient = 0
+        for looked_at, (run, values) in enumerate(zip(runs, records, strict=True), first + 1):
+            patient += self._look_at(run, dict(zip(names, values, strict=True)), now, empty)
+            if patient == _PATIENT_AT_ONCE:
+                self._looked_at = looked_at
+                break
         self._forget_sent(now)
+
+    def _look_at(self, run: str, record: Mapping[str, str | None], now: float, empty: Empty) -> bool:
+        """Send what a run lacks; whether its steps were read although they may well be waiting in queues."""
+        if record["attempt"] is None:
+            self._client.zrem(self._keys.active, run)
+            return False
+        attempt, left, running, parked = (
+            int(record[name] or 0) for name in ("attempt", "left", "running", "parked")
+        )
+        began = float(record["reopened_at"] or record["created_at"] or 0)
+        if left == 0 or (record["stopping"] and running == 0):
+            if now - began >= self.policy.patience_seconds:
+                self._send(run, attempt, FINISH, now)
+        elif not record["stopping"] and running + parked < left:
+            queued = self._queued(record["plan"], empty)
+            if not queued or now - began >= self.policy.busy_patience_seconds:
+                self._ready_steps(run, attempt, began, now, empty)
+                return queued
+        return False
 
     def _next_active_runs(self) -> list[str]:
         """The next portion of all active runs: a pass stays short, and every run has its turn."""
@@ -254,21 +282,26 @@ class Reconciler:
         self._looked_at = first + len(runs) if len(runs) == _AT_ONCE else 0
         return runs
 
-    def _ready_steps(self, run: str, attempt: int, began: float, now: float) -> None:
+    def _queued(self, plan: str | None, empty: Empty) -> bool:
+        """Whether all the steps of a plan may well be waiting in queues."""
+        try:
+            queues = self._store.plan(plan or "").queues
+        except CfWorkersError:
+            return False
+        return not any(empty.get(queue) for queue in queues)
+
+    def _ready_steps(self, run: str, attempt: int, began: float, now: float, empty: Empty) -> None:
         header = self._header(run, attempt)
         if header is None:
             return
         states = {
             step: json.loads(state) for step, state in self._client.hgetall(self._keys.run(run).steps).items()
         }
-        empty: dict[str, bool] = {}  # asked once a queue: looking at one takes a connection
         for step, since in _ready(header, states, began):
             if now - since < self.policy.patience_seconds:
                 continue
-            queue = header.plan.by_id[step].queue
-            if queue not in empty:
-                empty[queue] = self._queue_length(queue) == 0
-            if empty[queue] or now - since >= self._busy_patience(run, step):
+            is_empty = empty.get(header.plan.by_id[step].queue)
+            if is_empty or now - since >= self._busy_patience(run, step):
                 log.warning("step.lost run=%s step=%s ready_for=%.0f", run, step, now - since)
                 self._send(run, attempt, step, now)
 

@@ -12,6 +12,7 @@ from cf_workers._redis import Keys, RedisClient, Script
 from cf_workers._redis.keys import RunKeys
 from cf_workers.errors import InputError, UnknownRunError
 from cf_workers.wire import WIRE_VERSION, canonical_json
+from cf_workers.workflows.accounts import AccountsPolicy, account_of, sample_of, sampled_under, sums_of, today
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.plan import Plan, PlannedStep, RunHeader
@@ -20,6 +21,8 @@ Verdict = Literal[
     "run", "skip", "cancel", "lost", "done", "held", "waiting", "early", "over", "stale", "gone", "wire"
 ]
 Ended = Literal["succeeded", "failed", "skipped", "cancelled"]
+Unparked = Literal["parked", "running", "gone"]
+_UNPARKED: dict[int, Unparked] = {1: "parked", 0: "running", -1: "gone"}
 
 _START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK, _EXPLAIN, _BOOK_LOST = (
     Script(__package__, name)
@@ -58,6 +61,7 @@ class RecordPolicy:
     lease_seconds: float = 8.0
     early_seconds: float = 1.0
     max_deaths: int = 3
+    accounts: AccountsPolicy = field(default_factory=AccountsPolicy)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Outcome:
         cost_nanos: billionths of a US dollar; `None` when the price is unknown.
         lost_calls: calls that may have been paid and whose answer nobody has.
         saved_nanos: what the cache spared.
+        asked_model: the model as it was asked for, where the reply may name a snapshot of it.
     """
 
     status: Ended
@@ -114,6 +119,7 @@ class Outcome:
     counts_against_run: bool = False
     lost_calls: int = 0
     saved_nanos: int = 0
+    asked_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,14 @@ class RunStore:
         """
         return self._headers.get((run, attempt))
 
+    def plan(self, digest: str) -> Plan:
+        """A pinned plan; read once per process.
+
+        Raises:
+            DefinitionMissingError: it is not in the store any more.
+        """
+        return self._plans.get(digest)
+
     def current_attempt(self, run: str) -> int:
         """The number of the attempt that a run is at, from 1.
 
@@ -265,12 +279,15 @@ class RunStore:
             What is left of the run, or `None` when another claim has superseded this one.
         """
         keys = self._keys.run(claim.run)
+        account = account_of(outcome)
         done, left, running, stopping = _COMMIT(
             self._client,
             {
                 **_run_keys(keys),
                 "claims": self._keys.claims,
                 "counters": self._keys.counters,
+                "daily": self._keys.daily(today()),
+                "samples": self._keys.samples(*sampled_under(outcome)),
             },
             {
                 "id": claim.run,
@@ -287,6 +304,12 @@ class RunStore:
                 "ttl": int(self.policy.active_seconds),
                 "lost": outcome.lost_calls,
                 "saved_nanos": outcome.saved_nanos,
+                "account": account,
+                "sums": sums_of(outcome, ended=True),
+                "daily_ttl": self.policy.accounts.daily_seconds,
+                "sample": sample_of(outcome),
+                "samples_kept": self.policy.accounts.samples_kept,
+                "samples_ttl": self.policy.accounts.samples_seconds,
             },
         )
         return Committed(int(left), int(running), stopping) if int(done) else None
@@ -348,18 +371,16 @@ class RunStore:
             spent=probed,
         )
 
-    def unpark(self, waiters: Sequence[str]) -> None:
+    def unpark(self, waiters: Sequence[str]) -> list[Unparked]:
         """Make parked steps due now; the reconciler publishes them at its next tick.
 
         Args:
             waiters: names as `Claim.waiter` gives them; those that are not parked are passed over.
+
+        Returns:
+            For each of them what it was: parked, running and perhaps about to be parked, or gone.
         """
-        with self._client.pipeline(transaction=False) as pipe:
-            for waiter in waiters:
-                run, step = waiter.split("\t")
-                keys = {"steps": self._keys.run(run).steps, "parked": self._keys.parked}
-                _UNPARK(pipe, keys, {"id": run, "step": step})
-            pipe.execute()
+        return unpark(self._client, self._keys, waiters)
 
     def explain(self, waiters: Sequence[str], reason: str) -> None:
         """Say anew what parked steps wait for; those that are not parked are passed over."""
@@ -370,12 +391,23 @@ class RunStore:
                 _EXPLAIN(pipe, {"steps": keys.steps, "events": keys.events}, {"step": step, "reason": reason})
             pipe.execute()
 
-    def book_lost(self, run: str, *, input_tokens: int, output_tokens: int, cost_nanos: int | None) -> None:
-        """Add to a run's totals what was paid for an answer that came too late for it."""
+    def book_lost(self, run: str, spent: Outcome) -> None:
+        """Add to the totals of a run and of the day what was paid for an answer that came too late."""
         _BOOK_LOST(
             self._client,
-            {"run": self._keys.run(run).run, "counters": self._keys.counters},
-            {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_nanos": cost_nanos},
+            {
+                "run": self._keys.run(run).run,
+                "counters": self._keys.counters,
+                "daily": self._keys.daily(today()),
+            },
+            {
+                "input_tokens": spent.input_tokens,
+                "output_tokens": spent.output_tokens,
+                "cost_nanos": spent.cost_nanos,
+                "account": account_of(spent),
+                "sums": sums_of(spent, ended=False),
+                "daily_ttl": self.policy.accounts.daily_seconds,
+            },
         )
 
     def deadline(self, run: str) -> float | None:
@@ -422,6 +454,7 @@ class RunStore:
                     "claims": self._keys.claims,
                     "waiting": self._keys.parked if state == "parked" else self._keys.due,
                     "counters": self._keys.counters,
+                    "daily": self._keys.daily(today()),
                 },
                 {
                     "id": claim.run,
@@ -436,6 +469,9 @@ class RunStore:
                     "output_tokens": spent.output_tokens if spent else 0,
                     "cost_nanos": spent.cost_nanos if spent else 0,
                     "probe": spent is not None and state == "parked",
+                    "account": account_of(spent),
+                    "sums": sums_of(spent, ended=False),
+                    "daily_ttl": self.policy.accounts.daily_seconds,
                 },
             )
         )
@@ -553,6 +589,15 @@ def _first_record(new: NewRun) -> dict[str, Any]:
         "message": canonical_json(dict(new.message)) if new.message else "",
         "timeout_seconds": new.timeout_seconds or "",
     }
+
+
+def unpark(client: RedisClient, keys: Keys, waiters: Sequence[str]) -> list[Unparked]:
+    """`RunStore.unpark`, for the steps of any namespace."""
+    with client.pipeline(transaction=False) as pipe:
+        for waiter in waiters:
+            run, step = waiter.split("\t")
+            _UNPARK(pipe, {"steps": keys.run(run).steps, "parked": keys.parked}, {"id": run, "step": step})
+        return [_UNPARKED[int(told)] for told in pipe.execute()]
 
 
 def _run_keys(keys: RunKeys) -> dict[str, str]:

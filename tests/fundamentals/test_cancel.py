@@ -15,7 +15,7 @@ def test_a_cancelled_run_stops(stack, project):
     stack.eventually_called("do a")
 
     run.cancel()
-    result = run.result(timeout=10)
+    result = run.result(timeout=60)
 
     assert result.status == "cancelled"
     assert {name: one.status for name, one in result.results.items()} == {"a": "cancelled", "b": "cancelled"}
@@ -30,13 +30,13 @@ def test_a_cancelled_execution_stops(stack, project):
     handle.cancel()
 
     with pytest.raises(CancelledError):
-        handle.result(timeout=10)
+        handle.result(timeout=60)
     eventually(lambda: stack.calls("Say hello")[0].disconnected, "the call to be cut")
 
 
 def test_cancelling_what_has_ended_changes_nothing(stack, project):
     handle = stack.client(project).submit("writer", "Say hello")
-    output = handle.result(timeout=20).output
+    output = handle.result(timeout=60).output
 
     handle.cancel()
 

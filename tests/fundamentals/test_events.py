@@ -32,6 +32,6 @@ def test_events_tell_the_story_of_a_run_and_end_with_it(stack, project):
 
 def test_events_of_a_run_that_has_ended_are_all_there(stack, project):
     run = stack.client(project.workflow("short", step("a"))).start_workflow("short")
-    run.result(timeout=20)
+    run.result(timeout=60)
 
     assert [event.type for event in run.events()][-1] == "run.finished"

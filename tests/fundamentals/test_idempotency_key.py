@@ -17,7 +17,7 @@ def test_a_second_start_with_the_same_key_is_the_first_one(stack, project):
         runs = {start.result().id for start in starts}
 
     (run,) = runs
-    assert client.run(run).result(timeout=20).success
+    assert client.run(run).result(timeout=60).success
     assert len(stack.calls()) == 3
     assert client.start_workflow("short", idempotency_key="pr-812").id == run
     assert client.start_workflow("short", idempotency_key="pr-813").id != run
@@ -29,5 +29,5 @@ def test_a_second_submission_with_the_same_key_is_the_first_one(stack, project):
     handles = [client.submit("writer", "Say hello", idempotency_key="greeting") for _ in range(3)]
 
     assert len({handle.id for handle in handles}) == 1
-    assert len({handle.result(timeout=20).output for handle in handles}) == 1
+    assert len({handle.result(timeout=60).output for handle in handles}) == 1
     assert len(stack.calls()) == 1

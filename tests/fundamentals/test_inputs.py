@@ -19,7 +19,7 @@ def client(stack, project):
 
 
 def test_inputs_are_filled_in_and_have_defaults(stack, client):
-    client.start_workflow("translate", inputs={"text": "{{ inputs.language }}"}).result(timeout=20)
+    client.start_workflow("translate", inputs={"text": "{{ inputs.language }}"}).result(timeout=60)
 
     (call,) = stack.calls()
     assert "Translate {{ inputs.language }} into French" in user_text(call)

@@ -19,8 +19,8 @@ joined = chord(
     run_agent.s("reviewer", "Put the halves together"),
 )()
 alone = run_agent.delay("writer", "Say hello", max_tokens=50, model="claude-haiku-4-5")
-results = {"chain": linked.get(timeout=20), "chord": joined.get(timeout=20), "alone": alone.get(timeout=20)}
-print(json.dumps({**results, "before": linked.parent.get(timeout=20)}))
+results = {"chain": linked.get(timeout=60), "chord": joined.get(timeout=60), "alone": alone.get(timeout=60)}
+print(json.dumps({**results, "before": linked.parent.get(timeout=60)}))
 """
 
 
@@ -45,7 +45,7 @@ def test_the_prompt_is_not_shown_in_the_workers_log(stack, project):
     worker, *_ = stack.processes
     program = stack.script(
         "from cf_workers.tasks import run_agent\n"
-        'run_agent.delay("writer", "a secret recipe").get(timeout=20)',
+        'run_agent.delay("writer", "a secret recipe").get(timeout=60)',
         cwd=project.root,
     )
 

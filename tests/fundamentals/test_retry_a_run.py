@@ -19,10 +19,10 @@ def workflow(project):
 def test_only_what_did_not_succeed_runs_again(stack, workflow):
     stack.simulator.set_faults(ScriptedFault("400", contains="do test"))
     run = stack.client(workflow).start_workflow("release")
-    assert run.result(timeout=20).status == "failed"
+    assert run.result(timeout=60).status == "failed"
 
     run.retry()
-    result = run.result(timeout=20)
+    result = run.result(timeout=60)
 
     assert result.status == "succeeded"
     assert {name: one.status for name, one in result.results.items()} == dict.fromkeys(
@@ -41,7 +41,7 @@ def test_a_run_that_succeeded_or_is_still_active_is_not_run_again(stack, workflo
 
     with pytest.raises(InputError, match="still active"):
         run.retry()
-    run.result(timeout=20)
+    run.result(timeout=60)
     with pytest.raises(InputError, match="nothing to retry"):
         run.retry()
 
@@ -57,5 +57,5 @@ def test_an_execution_that_failed_is_run_again(stack, workflow):
 
     client.retry(execution.id)
 
-    assert execution.result(timeout=20).output
+    assert execution.result(timeout=60).output
     assert len(stack.calls()) == 2

@@ -15,7 +15,7 @@ def client(stack, project):
 
 
 def test_agents_follow_each_other_each_with_the_task_and_the_output_before_it(stack, client):
-    result = client.start_workflow("review", "Say hello").result(timeout=20)
+    result = client.start_workflow("review", "Say hello").result(timeout=60)
 
     assert result.status == "succeeded"
     assert result.execution_order == ["1-writer", "2-reviewer", "3-writer"]
@@ -29,7 +29,7 @@ def test_agents_follow_each_other_each_with_the_task_and_the_output_before_it(st
 def test_outputs_are_kept_back_when_asked_for(stack, client):
     options = WorkflowOptions(pass_output=False)
 
-    result = client.start_workflow("review", "Say hello", options=options).result(timeout=20)
+    result = client.start_workflow("review", "Say hello", options=options).result(timeout=60)
 
     assert result.success
     assert not [call for call in stack.calls() if "output of step" in user_text(call)]
@@ -46,6 +46,6 @@ def test_an_empty_list_succeeds_without_results(stack, project):
     client = stack.client(project.workflow("nothing"))
     client.context.project.workflow("nothing")
 
-    result = client.start_workflow("nothing", "Say hello").result(timeout=20)
+    result = client.start_workflow("nothing", "Say hello").result(timeout=60)
 
     assert (result.status, result.results, result.execution_order) == ("succeeded", {}, [])

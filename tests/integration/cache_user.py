@@ -77,11 +77,10 @@ def identical_calls(url: str, name: str, count: str, seconds: str) -> None:
 def _answer(cache: Cache, url: str, name: str, seconds: float) -> str:
     key, attempt = key_of("the same call"), 0
     while True:
-        found = cache.lookup(key)
-        if isinstance(found, Hit):
-            return found.document
         attempt += 1
-        standing = cache.lead_or_follow(key, holder=f"{name}/{attempt}", waiter=name)
+        standing = cache.seek(key, holder=f"{name}/{attempt}", waiter=name)
+        if isinstance(standing, Hit):
+            return standing.document
         assert not isinstance(standing, Alone)
         if isinstance(standing, Follow):
             time.sleep(0.01)
@@ -90,8 +89,7 @@ def _answer(cache: Cache, url: str, name: str, seconds: float) -> str:
                 say("leading.")
                 connect_bounded(url, timeout_seconds=10).incr(ASKED)
                 time.sleep(seconds)
-                cache.store(key, f"the answer of {os.getpid()}", tags={}, cost_nanos=1)
-                cache.complete(standing)
+                cache.complete(standing, f"the answer of {os.getpid()}", tags={}, cost_nanos=1)
 
 
 if __name__ == "__main__":

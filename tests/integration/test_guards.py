@@ -13,6 +13,7 @@ from collections import Counter
 from uuid import uuid4
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cf_workers._redis import Keys, connect
 from cf_workers.agents.models import DEFAULT_MODEL
@@ -22,10 +23,15 @@ from cf_workers.resilience import Ask, Guard, Refused, Scope, credential_digest
 from cf_workers.tasks.guarded import model_class
 from tests.integration.test_failures import Receiver
 from tests.support import eventually
+from tests.support.brokers import redis_only
 from tests.support.commands import Commands
 from tests.support.stack import Stack, step
 
 pytestmark = pytest.mark.integration
+
+by_namespace = redis_only(
+    "there a namespace's queues have a prefix; elsewhere it needs a virtual host of its own"
+)
 
 PERMANENT_KEYS = ("red:_kombu.*", "blue:_kombu.*")
 
@@ -61,14 +67,14 @@ class Fleet:
         return self.guard.status(self.scope).breaker
 
     def eventually_open(self) -> None:
-        eventually(lambda: self.breaker.state == "open", "the breaker to open", timeout=20)
+        eventually(lambda: self.breaker.state == "open", "the breaker to open")
 
     def open_breaker(self) -> list:
         """Let calls fail until the breaker opens; the runs that did so."""
         self.provider(**DOWN)
         runs = self.start(15)
         self.eventually_open()
-        eventually(lambda: self.redis.zcard("cfw:parked") == len(runs), "all to be parked", timeout=20)
+        eventually(lambda: self.redis.zcard("cfw:parked") == len(runs), "all to be parked")
         self.provider(**WELL)
         return runs
 
@@ -102,7 +108,7 @@ def test_an_outage_costs_probes_alone_and_fails_nobody(fleet_of):
     fleet = fleet_of(BREAKER__COOLDOWN_SECONDS="1", BREAKER__LONGEST_COOLDOWN_SECONDS="2")
     fleet.stack.worker()
     fleet.provider(**FAILING, latency=0.2)
-    with Receiver(fleet.stack.store.url) as receiver:
+    with Receiver(fleet.stack.broker_url) as receiver:
         runs = fleet.start(40)
         fleet.eventually_open()
         opened, refusals = time.time(), []
@@ -127,6 +133,7 @@ def test_an_outage_costs_probes_alone_and_fails_nobody(fleet_of):
     assert any("OverloadedError" in reason for reason in reasons)
 
 
+@by_namespace
 def test_tenants_with_scarce_limits_all_get_through_and_are_hardly_ever_refused(fleet_of):
     """By which shares, and how much of the limits is used, is measured by `benchmarks/guards.py`."""
     fleet = fleet_of(
@@ -151,6 +158,7 @@ def test_tenants_with_scarce_limits_all_get_through_and_are_hardly_ever_refused(
     assert fleet.redis.hlen("unacked") == 0
 
 
+@by_namespace
 @pytest.mark.slow
 def test_tenants_share_scarce_limits_by_weight_and_none_is_wasted(fleet_of):
     weights = {"red": 1.0, "blue": 2.0}
@@ -170,7 +178,6 @@ def test_tenants_share_scarce_limits_by_weight_and_none_is_wasted(fleet_of):
     for _ in range(80):
         for name, client in clients.items():
             runs[name] += fleet.start(1, client=client, options=BATCH)
-    began = time.time()
 
     assert all_succeed([*runs["red"], *runs["blue"]], timeout=60)
 
@@ -178,15 +185,15 @@ def test_tenants_share_scarce_limits_by_weight_and_none_is_wasted(fleet_of):
     assert sum(call.status == 429 for call in calls) < 0.01 * len(calls)
     arrivals = sorted(call.received_at for call in calls)
     assert len(calls) / (15 * (arrivals[-1] - arrivals[0]) + 30) > 0.85
-    ends = {name: ends_between(fleet, name, mine, began, began + 4) for name, mine in runs.items()}
-    assert ends["red"] / sum(ends.values()) == pytest.approx(1 / 3, rel=0.2)
+    red, blue = (ends_of(fleet, name, runs[name]) for name in weights)
+    while_both_waited = sum(end <= max(blue) for end in red)
+    assert while_both_waited / (while_both_waited + len(blue)) == pytest.approx(1 / 3, rel=0.2)
     assert fleet.redis.hlen("unacked") == 0
 
 
-def ends_between(fleet, namespace, runs, first, last) -> int:
+def ends_of(fleet, namespace, runs) -> list[float]:
     keys = Keys(namespace)
-    states = [json.loads(fleet.redis.hget(keys.run(run.id).steps, "only")) for run in runs]
-    return sum(first <= float(state["fin"]) < last for state in states)
+    return [float(json.loads(fleet.redis.hget(keys.run(run.id).steps, "only"))["fin"]) for run in runs]
 
 
 @pytest.fixture
@@ -202,7 +209,7 @@ def test_steps_wait_for_an_open_breaker_without_slot_or_message_and_come_back_in
     fleet.stack.worker()
     runs = fleet.open_breaker()
     runs += fleet.start(60)
-    eventually(lambda: fleet.redis.zcard("cfw:parked") == 75, "all to be parked", timeout=8)
+    eventually(lambda: fleet.redis.zcard("cfw:parked") == 75, "all to be parked")
     eventually(lambda: fleet.stack.messages_left() == 0, "the last message to be acknowledged")
 
     assert fleet.redis.zcard("cfw:claims") == 0
@@ -215,7 +222,7 @@ def test_steps_wait_for_an_open_breaker_without_slot_or_message_and_come_back_in
     assert status["state"] == "open"
     assert (health.code, health.document["ready"]) == (1, False)
     assert "open" in health.document["reasons"][0]
-    assert in_a_hurry.result(timeout=10).status == "failed"
+    assert in_a_hurry.result(timeout=60).status == "failed"
     (failed,) = fleet.client.history.document(in_a_hurry.id)["results"].values()
     assert (failed["error"]["type"], failed["attempts"]) == (ProviderDownError.__name__, 0)
     assert all_succeed(runs)
@@ -239,7 +246,7 @@ def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fle
     waits = []
     for _ in range(2):
         began = time.time()
-        fleet.client.submit("writer", f"Quick: {uuid4().hex}").result(timeout=10)
+        fleet.client.submit("writer", f"Quick: {uuid4().hex}").result(timeout=60)
         waits.append(time.time() - began - 1.0)
 
     assert max(waits) < 1.0
@@ -248,12 +255,26 @@ def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fle
     assert fleet.stack.simulator.stats().peak_in_flight <= 8
 
 
-def probe(worker, path):
-    """Ask a worker that listens on a port of the system's choice."""
+def ask(worker, path):
+    """Ask a worker that listens on a port of the system's choice: the status and the text of its answer."""
     worker.wait_for("probes.listening")
     port = re.search(r"probes.listening host=\S+ port=(\d+)", worker.output())[1]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
-        return answer.status, json.load(answer)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
+        return answer.status, answer.read().decode()
+
+
+def probe(worker, path):
+    status, text = ask(worker, path)
+    return status, json.loads(text)
+
+
+def metrics_of(worker) -> dict[str, float]:
+    """What a worker tells a monitoring system: the sum of each metric's samples."""
+    sums: Counter[str] = Counter()
+    for family in text_string_to_metric_families(ask(worker, "metrics")[1]):
+        for sample in family.samples:
+            sums[sample.name.removeprefix("cf_workers_")] += sample.value
+    return sums
 
 
 def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, cf):
@@ -274,3 +295,9 @@ def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, c
     assert "the most calls that may be in flight are" in limits
     assert all_succeed(runs)
     assert fleet.stack.simulator.stats().peak_in_flight == 5
+    told = [metrics_of(worker) for worker in workers]
+    assert [one["executions_total"] for one in told] == [40, 40]
+    assert sum(one["worker_call_seconds_count"] for one in told) == 40
+    assert (told[0]["server_up"], told[0]["workers"], told[0]["permits_most"]) == (1, 2, 5)
+    assert told[0]["refusals_total"] > 0
+    assert told[0]["tokens_total"] > 0

@@ -17,8 +17,8 @@ def test_an_edit_does_not_change_a_run_in_flight_and_is_seen_by_the_next(stack, 
 
     project.agent("writer", "Write at length.", contract="At least ten words.")
     project.workflow("two", step("a", task="do something else"))
-    assert run.result(timeout=20).execution_order == ["a", "b"]
-    again = client.start_workflow("two").result(timeout=20)
+    assert run.result(timeout=60).execution_order == ["a", "b"]
+    again = client.start_workflow("two").result(timeout=60)
 
     first, second, third = stack.calls()
     assert system_text(first) == system_text(second)
@@ -34,21 +34,21 @@ def test_a_retry_executes_what_the_run_was_started_with(stack, project):
     stack.simulator.set_faults("400")
     client = stack.client(project.agent("writer", "Write briefly.").workflow("one", step("a")))
     run = client.start_workflow("one")
-    run.result(timeout=20)
+    run.result(timeout=60)
 
     project.agent("writer", "Write at length.")
     run.retry()
 
-    assert run.result(timeout=20).success
+    assert run.result(timeout=60).success
     assert ["Write briefly." in system_text(call)[0] for call in stack.calls()] == [True, True]
 
 
 def test_run_agent_follows_the_edits_of_the_workers_project(stack, house):
-    program = 'from cf_workers.tasks import run_agent; run_agent.delay("writer", "Say hello").get(timeout=20)'
+    program = 'from cf_workers.tasks import run_agent; run_agent.delay("writer", "Say hello").get(timeout=60)'
 
-    assert stack.script(program).wait(timeout=30) == 0
+    assert stack.script(program).wait(timeout=60) == 0
     house.agent("writer", "Write in rhymes.")
-    assert stack.script(program).wait(timeout=30) == 0
+    assert stack.script(program).wait(timeout=60) == 0
 
     before, after = stack.calls()
     assert "rhymes" not in system_text(before)[0]
@@ -60,12 +60,12 @@ def test_a_worker_without_any_project_executes_runs_and_says_so_to_run_agent(own
     own_stack.worker()  # its working directory and its home hold no project
     client = own_stack.client(project)
 
-    assert client.start_workflow("two").result(timeout=20).success
-    assert client.submit("tester", "Say hello").result(timeout=20).output
+    assert client.start_workflow("two").result(timeout=60).success
+    assert client.submit("tester", "Say hello").result(timeout=60).output
     program = own_stack.script(
-        'from cf_workers.tasks import run_agent; run_agent.delay("writer", "Say hello").get(timeout=20)'
+        'from cf_workers.tasks import run_agent; run_agent.delay("writer", "Say hello").get(timeout=60)'
     )
-    assert program.wait(timeout=30) == 1
+    assert program.wait(timeout=60) == 1
     assert "ConfigError" in program.output()
     assert "no project found" in program.output()
     assert len(own_stack.calls()) == 3

@@ -24,7 +24,7 @@ def test_no_pool_and_threads_and_what_celery_turns_prefork_into_are_our_pool(
 ):
     worker = own_stack.worker(*arguments.split(), cwd=workflow.root)
 
-    result = own_stack.client(workflow).start_workflow("diamond").result(timeout=20)
+    result = own_stack.client(workflow).start_workflow("diamond").result(timeout=60)
 
     assert result.status == "succeeded"
     assert len(own_stack.calls()) == 5
@@ -35,10 +35,10 @@ def test_processes_run_a_workflow_to_the_end(own_stack, workflow):
     worker = own_stack.worker("-P", "processes", "-c", "2", cwd=workflow.root)
     client = own_stack.client(workflow)
 
-    result = client.start_workflow("diamond").result(timeout=30)
+    result = client.start_workflow("diamond").result(timeout=60)
 
     assert result.status == "succeeded"
     assert result.results["c"].attempts == 2
     assert len(own_stack.calls()) == 5
-    assert client.submit("writer", "Say hello").result(timeout=20).output
+    assert client.submit("writer", "Say hello").result(timeout=60).output
     assert "concurrency: 2 (prefork)" in worker.output()

@@ -20,7 +20,7 @@ def test_the_join_of_a_retried_run_fires_after_all_its_parts(stack, project):
     )
     stack.simulator.set_faults(*(ScriptedFault("400", contains=f"do {name}") for name in ("quick", "slow")))
     run = stack.client(project).start_workflow("again")
-    first = run.result(timeout=20)
+    first = run.result(timeout=60)
     assert {name: one.status for name, one in first.results.items()} == {
         "quick": "failed",
         "slow": "failed",
@@ -28,7 +28,7 @@ def test_the_join_of_a_retried_run_fires_after_all_its_parts(stack, project):
     }
 
     run.retry()
-    second = run.result(timeout=20)
+    second = run.result(timeout=60)
 
     assert second.status == "succeeded"
     (asked,) = stack.calls("do join")
@@ -41,11 +41,11 @@ def test_a_join_that_failed_itself_is_run_again_without_its_parts(stack, project
     project.workflow("again", step("a"), step("b"), step("join", "a", "b"))
     stack.simulator.set_faults(ScriptedFault("400", contains="do join"))
     run = stack.client(project).start_workflow("again")
-    assert run.result(timeout=20).results["join"].status == "failed"
+    assert run.result(timeout=60).results["join"].status == "failed"
 
     run.retry()
 
-    assert run.result(timeout=20).status == "succeeded"
+    assert run.result(timeout=60).status == "succeeded"
     assert [len(stack.calls(f"do {name}")) for name in ("a", "b", "join")] == [1, 1, 2]
 
 
@@ -79,7 +79,7 @@ def test_a_blip_while_a_part_is_reported_does_not_turn_a_success_into_a_failure(
     worker = own_stack.script(BLIPPING_WORKER, cwd=project.root)
     worker.wait_for(" ready.")
 
-    result = run.result(timeout=40)
+    result = run.result(timeout=60)
 
     assert "BLIP" in worker.output()
     assert "release.failed" in worker.output()

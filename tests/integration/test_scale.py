@@ -32,7 +32,7 @@ def test_a_chain_of_fifteen_hundred_steps_is_accepted_begins_and_stops(stack, pr
 
     stack.eventually_called("do s3")
     run.cancel()
-    result = run.result(timeout=20)
+    result = run.result(timeout=60)
 
     assert result.status == "cancelled"
     assert len(result.results) == 1500

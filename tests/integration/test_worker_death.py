@@ -32,7 +32,7 @@ def test_a_killed_workers_steps_are_finished_by_another_and_committed_once(own_s
 
     killed_at = time.monotonic()
     victim.kill()
-    result = run.result(timeout=30)
+    result = run.result(timeout=60)
 
     assert time.monotonic() - killed_at < 30
     assert result.status == "succeeded"
@@ -52,7 +52,7 @@ def test_an_execution_of_a_killed_worker_is_finished_by_another(mortal, project)
 
     victim.kill()
     mortal.worker("-n", "heir@test", cwd=project.root)
-    result = handle.result(timeout=30)
+    result = handle.result(timeout=60)
 
     assert result.output
     assert len(mortal.calls()) == 2
@@ -66,7 +66,7 @@ def test_a_step_that_waits_for_its_next_attempt_survives_the_worker_that_holds_i
 
     victim.kill()
     mortal.worker("-n", "heir@test", cwd=project.root)
-    result = run.result(timeout=30)
+    result = run.result(timeout=60)
 
     assert result.status == "succeeded"
     assert result.results["a"].attempts == 2
@@ -85,7 +85,7 @@ def test_a_step_that_kills_three_workers_is_given_up_and_may_be_requeued(mortal,
         victim.kill()
     mortal.simulator.configure(latency=0)
     mortal.worker("-n", "heir@test", cwd=project.root)
-    result = run.result(timeout=30)
+    result = run.result(timeout=60)
 
     assert {name: one.status for name, one in result.results.items()} == {
         "a": "failed",
@@ -102,7 +102,7 @@ def test_a_step_that_kills_three_workers_is_given_up_and_may_be_requeued(mortal,
     requeued = cf("dlq", "requeue", run.id, "a", "--json")
 
     assert requeued.document == {"success": True, "run_id": run.id, "attempt": 2, "steps": ["a", "b"]}
-    assert run.result(timeout=20).status == "succeeded"
+    assert run.result(timeout=60).status == "succeeded"
     assert cf("dlq", "list", "--json").document == {"dead_letters": []}
     assert cf("dlq", "requeue", letter["id"]).code == 2
 
@@ -115,7 +115,7 @@ def test_a_worker_that_was_frozen_and_comes_back_does_not_commit_over_its_heir(m
     mortal.eventually_called("do a")
     frozen.signal(signal.SIGSTOP)
     mortal.worker("-n", "heir@test", cwd=project.root)
-    result = run.result(timeout=30)
+    result = run.result(timeout=60)
     assert result.status == "succeeded"
 
     frozen.signal(signal.SIGCONT)

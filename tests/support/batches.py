@@ -15,12 +15,12 @@ from cf_workers._redis import Keys, server_time
 from cf_workers.batches import (
     BatchPolicy,
     Courier,
-    Ledger,
     PackTable,
     RemoteBatch,
     Request,
     Row,
     RowResult,
+    RowTable,
     Standing,
     UnclearError,
     Wish,
@@ -222,10 +222,10 @@ class Lane:
     def restart(self, dies_before: int | None = None) -> MortalClient:
         """Go on as a new process, which dies before its command of that number."""
         client = MortalClient(self.server, dies_before)
-        self.ledger = Ledger(client, self.keys, results_seconds=1000)
+        self.rows = RowTable(client, self.keys, results_seconds=1000)
         self.packs = PackTable(client, self.keys)
         self.courier = Courier(
-            self.ledger,
+            self.rows,
             self.packs,
             self.provider,
             self.desk,
@@ -238,7 +238,7 @@ class Lane:
         """A step asks something; its mark is what it asks unless it has a name of its own."""
         start = rest.pop("start", True)
         given = {"model": "haiku", "size": 1000, **rest}
-        return self.ledger.join(Wish(mark=mark or f"{asks} mark", key=asks, **given), start=start)
+        return self.rows.join(Wish(mark=mark or f"{asks} mark", key=asks, **given), start=start)
 
     def state(self, asks: str) -> str:
         """What has become of what a step asked."""

@@ -40,7 +40,7 @@ def private_state(home: Path) -> Iterator[StateDir]:
     if is_held(state.guard_lock):  # sooner than by itself, a second after its last user
         os.kill(guardian_pid(state), signal.SIGTERM)
     try:
-        eventually(lambda: not anything_runs(state), "guardian and server to end", timeout=10)
+        eventually(lambda: not anything_runs(state), "guardian and server to end")
     finally:
         for lock, pid in ((state.guard_lock, guardian_pid), (state.data_lock, server_pid)):
             if is_held(lock):

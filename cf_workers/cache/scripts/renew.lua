@@ -3,12 +3,8 @@
 -- ARGV: holder lease_ms now
 -- RETURNS: whether the caller still leads
 -- REPEAT: safe
-local now = tonumber(A.now)
-if not now then
-    local clock = redis.call('TIME')
-    now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-end
+-- USES: moment
 if redis.call('HGET', K.flight, 'holder') ~= A.holder then return 0 end
-redis.call('HSET', K.flight, 'until', string.format('%.0f', now + tonumber(A.lease_ms)))
+redis.call('HSET', K.flight, 'until', string.format('%.0f', moment(A.now) + tonumber(A.lease_ms)))
 redis.call('PEXPIRE', K.flight, 2 * tonumber(A.lease_ms))
 return 1

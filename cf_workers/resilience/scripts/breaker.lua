@@ -27,6 +27,8 @@ local function live_probes()
     return redis.call('ZCARD', K.probes)
 end
 
+function Breaker.free_probes() return policy.breaker.probes - live_probes() end
+
 -- 'pass', 'probe', or 'refuse' and the seconds to wait.
 function Breaker.ask(answer_seconds)
     local is = Breaker.is
@@ -35,7 +37,7 @@ function Breaker.ask(answer_seconds)
         if now < is['until'] then return 'refuse', is['until'] - now end
         return 'probe'
     end
-    if live_probes() < policy.breaker.probes then return 'probe' end
+    if Breaker.free_probes() > 0 then return 'probe' end
     return 'refuse', math.min(2, math.max(0.05, answer_seconds))
 end
 

@@ -61,14 +61,31 @@ function Buckets.seconds(cost)
     return most or 1
 end
 
--- How far apart calls can be admitted in the long run, by what they have been costing; nil if not limited.
-function Buckets.spacing(cost)
-    if not next(Buckets.by) then return nil end
+-- What calls have been costing; of what is not known yet, what this one does.
+function Buckets.usual(cost)
     local usual = {requests = 1}
     for _, kind in ipairs({'input_tokens', 'output_tokens'}) do
         usual[kind] = Buckets.saved[kind .. ':mean'] or cost[kind]
     end
-    return Buckets.seconds(usual)
+    return usual
+end
+
+-- How far apart calls can be admitted in the long run, by what they have been costing; nil if not limited.
+function Buckets.spacing(cost)
+    if not next(Buckets.by) then return nil end
+    return Buckets.seconds(Buckets.usual(cost))
+end
+
+-- How many calls of the usual cost there is enough for; without bounds if nothing is limited.
+function Buckets.room(reserve)
+    local usual, least = Buckets.usual({}), math.huge
+    for kind, bucket in pairs(Buckets.by) do
+        local cost = usual[kind] or 0
+        local spare = bucket.level - math.min(cost + reserve * bucket.capacity, bucket.capacity)
+        if spare < 0 then return 0 end
+        if cost > 0 then least = math.min(least, 1 + math.floor(spare / cost)) end
+    end
+    return least
 end
 
 function Buckets.scarce()
@@ -88,7 +105,7 @@ function Buckets.learn_costs(real)
 end
 
 -- Takes limits and levels from the provider's headers where they are lower than ours.
--- It rounds the tokens that remain to thousands.
+-- It rounds the tokens that remain to thousands. Returns whether a limit is new.
 function Buckets.learn_limits(told, age)
     local fields = {}
     for _, kind in ipairs(KINDS) do
@@ -110,4 +127,5 @@ function Buckets.learn_limits(told, age)
             bucket.level = math.min(bucket.level, header.remaining + rounding + age * bucket.rate)
         end
     end
+    return next(fields) ~= nil
 end

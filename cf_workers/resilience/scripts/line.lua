@@ -19,23 +19,23 @@ local function count(member, by)
     redis.call('EXPIRE', K.line, policy.ttl)
 end
 
-local function leave(member)
-    if redis.call('ZREM', K.waiters, member) == 1 then
-        redis.call('HDEL', K.waiting, member)
-        count(member, -1)
-    end
+function Line.leave(member)
+    if redis.call('ZREM', K.waiters, member) == 0 then return false end
+    redis.call('HDEL', K.waiting, member)
+    count(member, -1)
+    return true
 end
 
 -- Forgets those who did not come when it was their turn.
 function Line.drop_absent()
     local late = spelt(now - policy.line.grace)
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.waiters, '-inf', late, 'LIMIT', 0, 50)) do
-        if member ~= Line.member then leave(member) end
+        if member ~= Line.member then Line.leave(member) end
     end
 end
 
 -- Weights of the tenants that wait, by tenant; those of one lane only if it is given.
-local function waiting(only)
+function Line.waiting(only)
     local found = {}
     for field, number in pairs(Line.is) do
         local lane, tenant = string.match(field, '^n:(.-):(.*)$')
@@ -51,7 +51,7 @@ function Line.newcomer_must_queue()
 end
 
 function Line.batch_must_yield()
-    return Line.lane ~= 'interactive' and next(waiting('interactive')) ~= nil
+    return Line.lane ~= 'interactive' and next(Line.waiting('interactive')) ~= nil
 end
 
 local function start_of(tenant) return math.max(Line.time, Line.is['v:' .. tenant] or 0) end
@@ -60,9 +60,9 @@ local function start_of(tenant) return math.max(Line.time, Line.is['v:' .. tenan
 -- further ahead of those who have only batch work to wait with.
 function Line.is_ahead(seconds)
     local interactive = Line.lane == 'interactive'
-    local rivals = interactive and waiting('interactive') or {}
+    local rivals = interactive and Line.waiting('interactive') or {}
     local start, call = start_of(Line.tenant), seconds / Line.weight
-    for tenant in pairs(waiting()) do
+    for tenant in pairs(Line.waiting()) do
         local slack = interactive and not rivals[tenant] and policy.line.interactive_slack or policy.line.slack
         if tenant ~= Line.tenant and start_of(tenant) < start - slack * call then return true end
     end
@@ -73,7 +73,7 @@ end
 -- two of them for a moment, and does not lose what it is behind by that; who was idle for longer does.
 local function least_start()
     local least = start_of(Line.tenant)
-    for tenant in pairs(waiting()) do least = math.min(least, start_of(tenant)) end
+    for tenant in pairs(Line.waiting()) do least = math.min(least, start_of(tenant)) end
     for field, asked in pairs(Line.is) do
         local tenant = string.match(field, '^t:(.*)$')
         if tenant and asked > now - policy.line.grace then least = math.min(least, start_of(tenant)) end
@@ -82,7 +82,7 @@ local function least_start()
 end
 
 function Line.admit(seconds)
-    if Line.turns then leave(Line.member) end
+    if Line.turns then Line.leave(Line.member) end
     local start, floor = start_of(Line.tenant), least_start()
     local ceiling = floor + policy.line.interactive_slack * seconds / Line.weight
     write(K.line, {V = floor, ['v:' .. Line.tenant] = math.min(start + seconds / Line.weight, ceiling),
@@ -97,6 +97,14 @@ function Line.correct(tenant, weight, seconds)
     end
 end
 
+-- Virtual time is in seconds of the scarcest bucket. With other limits those that have passed mean nothing: what
+-- had been had without limits would be paid for many times over.
+function Line.begin_anew()
+    for _, field in ipairs(redis.call('HKEYS', K.line)) do
+        if field == 'V' or string.sub(field, 1, 2) == 'v:' then redis.call('HDEL', K.line, field) end
+    end
+end
+
 local function turn(wait, spacing, random)
     if Line.turns then
         local left = tonumber(string.match(Line.turns, '^%d+'))
@@ -106,16 +114,16 @@ local function turn(wait, spacing, random)
         end
     end
     local others, field = Line.weight, 'h:' .. Line.lane .. ':' .. Line.tenant
-    for tenant, weight in pairs(waiting()) do
+    for tenant, weight in pairs(Line.waiting()) do
         if tenant ~= Line.tenant then others = others + weight end
     end
-    local pace = spacing * others / Line.weight
+    local pace = spacing * others / Line.weight / policy.line.eagerness
     local ahead = Line.is['n:' .. Line.lane .. ':' .. Line.tenant] or 0
     local turn_at = math.max(now + wait, math.min(Line.is[field] or 0, now + wait + ahead * pace))
     if turn_at > now + wait + policy.line.longest then
         return now + wait + policy.line.longest * (0.5 + random / 2), 0
     end
-    write(K.line, {[field] = turn_at + pace / policy.line.eagerness, ['w:' .. Line.tenant] = Line.weight,
+    write(K.line, {[field] = turn_at + pace, ['w:' .. Line.tenant] = Line.weight,
         ['t:' .. Line.tenant] = now})
     return turn_at + random * pace, policy.line.turns
 end
@@ -129,4 +137,34 @@ function Line.join(reason, wait, spacing, random)
         for _, key in ipairs({K.waiters, K.waiting, K.line}) do redis.call('EXPIRE', key, policy.ttl) end
     end
     return due
+end
+
+-- Those of the waiters who go first: of each tenant in the order of its turns, and of all tenants whoever has had
+-- least, with those who are coming already.
+function Line.next(waiters, number, only, coming, seconds)
+    local queues, starts, chosen = {}, {}, {}
+    local function go(tenant)
+        starts[tenant] = (starts[tenant] or start_of(tenant)) + seconds / (Line.is['w:' .. tenant] or 1)
+    end
+    for _, member in ipairs(coming) do go(select(2, string.match(member, '^(.-)\t(.-)\t'))) end
+    for _, member in ipairs(waiters) do
+        local lane, tenant = string.match(member, '^(.-)\t(.-)\t')
+        if not only or lane == only then
+            queues[tenant] = queues[tenant] or {first = 1}
+            table.insert(queues[tenant], member)
+            starts[tenant] = starts[tenant] or start_of(tenant)
+        end
+    end
+    while #chosen < number do
+        local first
+        for tenant in pairs(queues) do
+            if not first or starts[tenant] < starts[first] then first = tenant end
+        end
+        if not first then break end
+        local queue = queues[first]
+        chosen[#chosen + 1], queue.first = queue[queue.first], queue.first + 1
+        if not queue[queue.first] then queues[first] = nil end
+        go(first)
+    end
+    return chosen
 end

@@ -11,7 +11,9 @@ function Window.load()
     Window.in_flight = redis.call('ZCARD', K.flights)
 end
 
-function Window.duration() return Window.is.duration or 1 end
+-- Before the first call has ended: long, since whoever waits too long is brought forward, and who comes too
+-- early comes in vain.
+function Window.duration() return Window.is.duration or 10 end
 
 -- Forgets the flights whose holder has not renewed them.
 function Window.drop_expired()
@@ -23,12 +25,21 @@ function Window.drop_expired()
     Window.in_flight = Window.in_flight - #expired
 end
 
+local function slots(lane)
+    local size = math.max(1, math.floor(Window.is.size))
+    return lane == 'interactive' and size or size - math.floor(size * policy.line.reserve)
+end
+
 -- Whether one more call may fly; some slots are kept for interactive ones.
 function Window.has_room(lane)
-    local size = math.max(1, math.floor(Window.is.size))
-    if size == math.huge then return true end
-    if lane ~= 'interactive' then size = size - math.floor(size * policy.line.reserve) end
-    return Window.in_flight < size
+    return Window.is.size == math.huge or Window.in_flight < slots(lane)
+end
+
+-- How many slots are free, or will be by the time that somebody who is called for them has come.
+function Window.room(lane)
+    if Window.is.size == math.huge then return math.huge end
+    local ending = Window.in_flight * math.min(1, policy.line.ahead / Window.duration())
+    return slots(lane) - Window.in_flight + math.floor(ending)
 end
 
 function Window.scarce()
@@ -77,7 +88,7 @@ end
 -- Grows by one a call up to the threshold, then by one a window; only while the window is what limits.
 function Window.grow(record)
     local is, fields = Window.is, {}
-    fields.duration = Window.duration() + (now - record.t - Window.duration()) * (is.duration and 0.2 or 1)
+    fields.duration = is.duration and is.duration + (now - record.t - is.duration) * 0.2 or now - record.t
     is.duration = fields.duration
     if is.size ~= math.huge and record.e == is.epoch and record.n >= is.size / 2 then
         local step = is.size < (is.threshold or 0) and 1 or 1 / is.size

@@ -1,8 +1,9 @@
 -- Ends a step: state, result, output, totals and event in one go, or nothing at all if the fence is stale.
--- KEYS: run steps results outputs order events claims counters
--- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost saved_nanos
+-- KEYS: run steps results outputs order events claims counters daily samples
+-- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost saved_nanos account sums daily_ttl sample samples_kept samples_ttl
 -- RETURNS: {1, left, running, stopping} when committed, {0, 0, 0, ''} when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the step ended under its own fence, and answers as the first did
+-- USES: accounts
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
 if not step or tonumber(step.f) ~= tonumber(A.fence) then return {0, 0, 0, ''} end
@@ -44,4 +45,11 @@ local left = redis.call('HINCRBY', K.run, 'left', -1)
 local running = redis.call('HINCRBY', K.run, 'running', -1)
 redis.call('XADD', K.events, '*', 'type', 'step.' .. A.status, 'at', at, 'step', A.step, 'attempts', A.attempts,
     'input_tokens', A.input_tokens, 'output_tokens', A.output_tokens, 'cost_nanos', A.cost_nanos)
-return {1, left, running, redis.call('HGET', K.run, 'stopping')}
+local of = redis.call('HMGET', K.run, 'stopping', 'kind', 'name')
+add_to_day(A.sums, of[2], of[3])
+if A.sample ~= '' then
+    redis.call('LPUSH', K.samples, A.sample)
+    redis.call('LTRIM', K.samples, 0, A.samples_kept - 1)
+    redis.call('EXPIRE', K.samples, A.samples_ttl)
+end
+return {1, left, running, of[1]}

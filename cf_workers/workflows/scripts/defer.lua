@@ -1,9 +1,10 @@
 -- Gives a claim back until a later moment: after a failed attempt, whose message is on its way already
 -- (retrying), or before a call that may not be made yet, for which there is no message at all (parked).
--- KEYS: run steps events claims waiting counters
--- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos probe
+-- KEYS: run steps events claims waiting counters daily
+-- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos probe account sums daily_ttl
 -- RETURNS: 1, or 0 when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the claim given back under its own fence, and changes nothing
+-- USES: accounts
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
 if not step or tonumber(step.f) ~= tonumber(A.fence) then return 0 end
@@ -32,6 +33,10 @@ if A.cost_nanos == '' then
     redis.call('HINCRBY', K.run, 'unpriced', 1)
 elseif A.cost_nanos ~= '0' then
     redis.call('HINCRBY', K.run, 'cost_nanos', A.cost_nanos)
+end
+if A.account ~= '' then
+    local of = redis.call('HMGET', K.run, 'kind', 'name')
+    add_to_day(A.sums, of[1], of[2])
 end
 redis.call('XADD', K.events, '*', 'type', 'step.' .. A.state, 'at', at, 'step', A.step, 'attempts', A.attempts,
     'countdown', A.countdown, 'reason', A.reason)

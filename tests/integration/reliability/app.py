@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, chord
 
 from cf_workers.reliability import (
     ReliabilityPolicy,
@@ -55,6 +55,7 @@ else:
             abandon_after=1.5,
             heartbeat_file=Path(HEARTBEAT_FILE) if HEARTBEAT_FILE else None,
             heartbeat_every=0.2,
+            reserves={"batch": float(os.environ.get("BATCH_LEAVES", "0"))},
         ),
     )
 
@@ -80,13 +81,28 @@ def nap(self: Any, seconds: float) -> str:
     return "rested"
 
 
-@app.task(bind=True, name="stubborn")
-def stubborn(self: Any, seconds: float) -> str:
-    """Sleep, whatever anybody asks."""
+@app.task(bind=True, name="work")
+def work(self: Any, bell: str) -> str:
+    """Work until the test rings the bell, and give way when asked to."""
     note("started", self)
-    time.sleep(seconds)
+    while not Path(bell).exists():
+        if STOCK:
+            time.sleep(0.05)
+        elif (token := token_for(self.request.id)).wait(0.05):
+            note("cancelled", self, reason=token.reason)
+            raise surrender(token)
     note("ended", self)
-    return "rested"
+    return "done"
+
+
+@app.task(bind=True, name="stubborn")
+def stubborn(self: Any, bell: str) -> str:
+    """Work until the test rings the bell, whatever anybody asks."""
+    note("started", self)
+    while not Path(bell).exists():
+        time.sleep(0.05)
+    note("ended", self)
+    return "done"
 
 
 @app.task(bind=True, name="leave_by_exit")
@@ -106,11 +122,57 @@ def out_of_memory_once(self: Any, marker: str) -> str:
     return "fitted"
 
 
+@app.task(bind=True, name="part")
+def part(self: Any, needs: str) -> str:
+    """A part of a chord; without the file that it needs it fails."""
+    note("started", self)
+    if not Path(needs).exists():
+        raise FileNotFoundError(needs)
+    note("ended", self)
+    return "done"
+
+
+@app.task(bind=True, name="joined")
+def joined(self: Any) -> str:
+    """The body of a chord."""
+    note("joined", self)
+    return "done"
+
+
+_composed: dict[str, chord] = {}
+
+
+@app.task(bind=True, name="compose")
+def compose(self: Any, name: str, *needs: str) -> None:
+    """Start a chord; the same one again for the same name."""
+    made = _composed.get(name)
+    if made is None:
+        made = _composed[name] = chord([part.s(each) for each in needs], joined.si())
+        made.freeze()
+    note("composed", self, body=made.apply_async().id)
+
+
+if os.environ.get("BLIP") == "1":
+    from celery.backends.redis import RedisBackend
+
+    _report = RedisBackend.on_chord_part_return
+    _seen: set[str] = set()
+
+    def _blip(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Lose the connection once for each part, after its success was stored."""
+        if request.id in _seen:
+            return _report(self, request, *args, **kwargs)
+        _seen.add(request.id)
+        raise ConnectionError("the server is away")
+
+    RedisBackend.on_chord_part_return = _blip
+
+
 class PlainTask(Task):
     Request = "celery.worker.request:Request"
 
 
-@app.task(bind=True, name="plain_nap", base=PlainTask)
-def plain_nap(self: Any, seconds: float) -> str:
+@app.task(bind=True, name="plain_work", base=PlainTask)
+def plain_work(self: Any, bell: str) -> str:
     """A task with Celery's own request class, in our pool."""
-    return nap.run.__func__(self, seconds)
+    return work.run.__func__(self, bell)

@@ -9,7 +9,7 @@ from cf_workers.reliability.connection import Connection
 from cf_workers.reliability.ledger import ledger
 from cf_workers.reliability.transport import UNREACHABLE, QoS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 QUEUE = Queue("work", Exchange("named", type="direct"), routing_key="work")
 
@@ -40,7 +40,7 @@ def receive(connection, count=1):
         for number in range(count):
             producer.publish({"number": number}, declare=[QUEUE])
         while len(messages) < count:
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
     return messages
 
 
@@ -158,7 +158,7 @@ def test_a_message_received_just_before_the_broker_dies_goes_back(server, connec
     received = []
     Producer(channel).publish({"number": 1}, exchange=QUEUE.exchange, routing_key="work", declare=[QUEUE])
     with pytest.raises(UNREACHABLE), Consumer(channel, [QUEUE], on_message=received.append):
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=60)
     connection.release()
     server.start()
     assert (server.waiting("work"), server.held()) == (0, 0), "popped, and saved nowhere"

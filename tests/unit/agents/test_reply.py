@@ -31,6 +31,8 @@ def test_writes_to_the_prompt_cache_are_told_apart_by_their_lifetime():
                 "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
                 "service_tier": "priority",
                 "inference_geo": "us",
+                "speed": "fast",
+                "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1},
             }
         }
     )
@@ -43,6 +45,9 @@ def test_writes_to_the_prompt_cache_are_told_apart_by_their_lifetime():
         cache_creation_5m_input_tokens=10,
         cache_creation_1h_input_tokens=20,
         service_tier="priority",
+        inference_geo="us",
+        speed="fast",
+        web_search_requests=2,
     )
     assert usage.prompt_tokens == 35
     assert usage.total_tokens == 37
@@ -52,6 +57,8 @@ def test_writes_to_the_prompt_cache_are_told_apart_by_their_lifetime():
 def test_a_usage_of_any_shape_counts_what_can_be_counted(value):
     usage_of({"usage": value})
     usage_of({"usage": {"input_tokens": value, "cache_creation": value, "service_tier": value}})
+    usage_of({"usage": {"speed": value, "inference_geo": value, "server_tool_use": value}})
+    usage_of({"usage": {"server_tool_use": {"web_search_requests": value}}})
 
 
 def test_usages_add_up_field_by_field():

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from cf_workers._redis import Keys
-from cf_workers.cache import Alone, Cache, CachePolicy, Hit, Lead, Miss, cacheable_reply
+from cf_workers.cache import Alone, Cache, CachePolicy, Hit, Landed, Lead, Miss, cacheable_reply
 from cf_workers.cache.cooldown import Cooldown
 from cf_workers.cache.secret import GivenSecret
 from cf_workers.errors import ConfigError, ServerUnreachableError
@@ -24,14 +24,36 @@ class FailingServer:
         self.error = error
         self.asked = 0
 
+    @property
+    def connection_pool(self):
+        return FailingPool(self, self._client.connection_pool)
+
+    def ask(self):
+        self.asked += 1
+        if self.error:
+            raise self.error
+
     def __getattr__(self, name):
         def command(*args, **kwargs):
-            self.asked += 1
-            if self.error:
-                raise self.error
+            self.ask()
             return getattr(self._client, name)(*args, **kwargs)
 
         return command
+
+
+class FailingPool:
+    """The connections of such a server."""
+
+    def __init__(self, server, pool):
+        self._server = server
+        self._pool = pool
+
+    def get_connection(self):
+        self._server.ask()
+        return self._pool.get_connection()
+
+    def release(self, connection):
+        self._pool.release(connection)
 
 
 ERRORS = [redis.ConnectionError("gone"), redis.TimeoutError("slow"), redis.ResponseError("OOM")]
@@ -54,8 +76,9 @@ def test_whatever_the_server_does_a_caller_meets_a_miss_and_goes_on_alone(failin
 
     assert cache.lookup(KEY) == cache.lookup(KEY, allow_stale=True) == Miss("unavailable")
     assert cache.store(KEY, "answer", tags={}, cost_nanos=1) is False
-    assert cache.lead_or_follow(KEY, holder="h", waiter="w") == Alone()
-    assert cache.complete(lead) == cache.abandon(lead) == cache.disperse(lead) == cache.fail(lead, {}) == []
+    assert cache.seek(KEY, holder="h", waiter="w") == Alone()
+    assert cache.complete(lead, 1, tags={}, cost_nanos=None) == Landed(kept=False, waiters=[])
+    assert cache.abandon(lead) == cache.disperse(lead) == cache.fail(lead, {}) == []
     assert cache.failures == 8
 
 

@@ -13,7 +13,7 @@ from cf_workers.reliability.policy import ReliabilityPolicy, attach
 from cf_workers.reliability.pool import TaskPool
 
 
-def eventually(predicate, what, timeout=5):
+def eventually(predicate, what, timeout=30):
     end = time.monotonic() + timeout
     while not predicate():
         assert time.monotonic() < end, f"waited {timeout} s for {what}"

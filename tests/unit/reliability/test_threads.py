@@ -8,7 +8,7 @@ import pytest
 from cf_workers.reliability.threads import ThreadCrew
 
 
-def eventually(predicate, what, timeout=5):
+def eventually(predicate, what, timeout=30):
     end = time.monotonic() + timeout
     while not predicate():
         assert time.monotonic() < end, f"waited {timeout} s for {what}"

@@ -46,6 +46,7 @@ class Fleet:
 
     Args:
         estimate: how far off our estimates of the input are.
+        wakes: whether those whose turn is brought forward hear of it, by a look every tenth of a second.
     """
 
     guard: Guard
@@ -62,10 +63,14 @@ class Fleet:
     refusals: Counter[str] = field(default_factory=Counter)
     changes: list[Transition] = field(default_factory=list)
     again: Callable[[Call], None] = lambda call: None
+    wakes: bool = True
     in_flight: int = 0
     most_in_flight: int = 0
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _number: int = 0
+    _waiting: dict[str, int] = field(default_factory=dict)
+    _asks: dict[str, Callable[[], None]] = field(default_factory=dict)
+    _looking: bool = False
 
     def at(self, moment: float, work: Callable[[], None]) -> None:
         self._number += 1
@@ -96,12 +101,35 @@ class Fleet:
         told = self.guard.admit(ask)
         if isinstance(told, Refused):
             self.refusals[told.reason] += 1
-            self.at(self.time.seconds + told.retry_in_seconds, lambda: self._ask(call))
+            self._wait(call, told.retry_in_seconds)
             return
         assert isinstance(told, Admitted)
         assert not told.permit.blind
         self.changes += told.changes
         self._send(call, told.permit)
+
+    def _wait(self, call: Call, seconds: float) -> None:
+        """Ask again at the turn, or when woken before it."""
+        self._waiting[call.name] = turn = self._number
+
+        def ask() -> None:
+            if self._waiting.get(call.name) == turn:
+                del self._waiting[call.name]
+                self._ask(call)
+
+        self._asks[call.name] = ask
+        self.at(self.time.seconds + seconds, ask)
+        if self.wakes and not self._looking:
+            self._looking = True
+            self.at(self.time.seconds + 0.1, self._look)
+
+    def _look(self) -> None:
+        for waiter in self.guard.forward(self.scope):
+            if waiter.name in self._waiting:
+                self.at(self.time.seconds + 0.02, self._asks[waiter.name])
+        self._looking = bool(self._waiting)
+        if self._looking:
+            self.at(self.time.seconds + 0.1, self._look)
 
     def _send(self, call: Call, permit: Permit) -> None:
         now = self.time.seconds

@@ -7,12 +7,14 @@ import pytest
 from celery.exceptions import Retry
 
 from cf_workers.agents.cancel import CancelToken
-from cf_workers.batches import BatchPolicy, Courier, Ledger, PackTable
+from cf_workers.batches import BatchPolicy, Courier, PackTable, RowTable
+from cf_workers.budgets import BudgetPolicy, Ledger, Limit
 from cf_workers.cache import Cache, CachePolicy, GivenSecret
 from cf_workers.errors import CallRejectedError, RefusedError
 from cf_workers.tasks import asking, execute_step, run_agent, runtime
 from cf_workers.tasks.batch_desk import BatchDesk
 from cf_workers.tasks.batch_lane import BatchLane
+from cf_workers.tasks.batch_money import BatchMoney
 from cf_workers.tasks.batched import Batched
 from cf_workers.tasks.cached import Cached
 from cf_workers.workflows.reconciler import Reconciler
@@ -37,10 +39,12 @@ class Night:
         self.cache = Cache(
             fakeredis.FakeRedis(server=server), keys, GivenSecret(b"secret"), policy=CachePolicy()
         )
-        ledger, packs = Ledger(client, keys, results_seconds=1000), PackTable(client, keys)
+        rows, packs = RowTable(client, keys, results_seconds=1000), PackTable(client, keys)
         cached = Cached(worker.runtime.answering, self.cache, namespace="n", wake=store.unpark)
-        desk = BatchDesk(store, worker.runtime.agents.get, self.cache, policy=self.policy)
-        courier = Courier(ledger, packs, self.provider, desk, clock=time.now, policy=self.policy)
+        self.budgets = Ledger(client, keys, BudgetPolicy())
+        money = BatchMoney(self.budgets, wake=store.unpark)
+        desk = BatchDesk(store, worker.runtime.agents.get, self.cache, money, policy=self.policy)
+        courier = Courier(rows, packs, self.provider, desk, clock=time.now, policy=self.policy)
         self.polls = []
         self.lane = BatchLane(
             client,
@@ -62,7 +66,7 @@ class Night:
         )
         worker.runtime = replace(
             worker.runtime,
-            answering=Batched(cached, ledger, packs, self.cache, namespace="n", policy=self.policy),
+            answering=Batched(cached, rows, packs, self.cache, money, namespace="n", policy=self.policy),
             is_cacheable=lambda step: step.cacheable is not False,
             batches=self.lane,
         )
@@ -452,6 +456,65 @@ def test_the_row_of_a_worker_that_died_before_its_commit_is_not_asked_again(nigh
     assert night.execute(header) == "done"
     assert sum(night.provider.paid.values()) == 1
     assert night.result(header)["status"] == "succeeded"
+
+
+def budgeted(night, nanos, **rest):
+    limit = Limit("day", nanos, "day")
+    return night.record(step("a", task="Think."), options={"budgets": [limit.as_json()]}, **rest)
+
+
+def day_of(night):
+    (status,) = night.budgets.statuses()
+    return status
+
+
+def test_money_is_put_aside_while_a_row_waits_and_what_it_cost_is_spent(night):
+    header = budgeted(night, 1_000_000_000)
+    night.execute(header)
+    assert day_of(night).reserved > HAIKU_BATCH * 1e9
+    assert day_of(night).spent == 0
+
+    night.execute(header)
+    night.until_landed()
+    night.execute(header)
+
+    assert (day_of(night).reserved, day_of(night).spent) == (0, round(HAIKU_BATCH * 1e9))
+
+
+def test_a_step_without_money_waits_and_goes_into_no_batch(night):
+    header = budgeted(night, 1)
+
+    said = night.execute(header)
+    night.tick(after=61)
+
+    assert "the budget day" in said
+    assert night.provider.batches == {}
+    night.engine.store.unpark(night.budgets.set("day", 10**9))
+    assert night.execute(header) == "waiting for a message batch"
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_what_was_put_aside_for_a_cancelled_run_is_free_again_or_spent(night, submitted):
+    header = budgeted(night, 10**9)
+    night.execute(header)
+    if submitted:
+        night.tick(after=61)
+    night.engine.store.stop(header.run, "cancelled")
+    night.until_landed()
+
+    spent = round(HAIKU_BATCH * 1e9) if submitted else 0
+    assert (day_of(night).reserved, day_of(night).spent) == (0, spent)
+
+
+def test_money_of_a_row_that_came_to_nothing_is_put_aside_anew_for_the_ordinary_call(night):
+    header = budgeted(night, 10**9)
+    night.execute(header)
+    night.provider.fate = lambda _asked, _times: "expired"
+    for _ in range(night.policy.max_sends):
+        night.until_landed()
+    night.execute(header)
+
+    assert day_of(night).reserved == 0
 
 
 def test_polls_are_published_by_the_tick_alone_and_not_twice(night):

@@ -97,14 +97,14 @@ def test_without_durations_the_critical_path_is_the_deepest_chain():
     ],
     ids=["chain", "chain declared backwards", "fan-out and join"],
 )
-def test_ten_thousand_steps_take_well_under_a_second(dependencies):
+def test_ten_thousand_steps_do_not_take_a_square_of_that(dependencies):
     started = time.perf_counter()
 
     graph = Graph(dependencies)
     path, _ = graph.critical_path({})
     cycle = find_cycle(dependencies)
 
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 15, "it takes a tenth of a second; a square takes minutes"
     assert len(graph.order) == len(dependencies)
     assert len(path) in {3, 10_000}
     assert cycle is None

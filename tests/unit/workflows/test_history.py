@@ -1,8 +1,11 @@
 """What a record tells of a run: while it runs, when it has ended, when it was cancelled."""
 
+from dataclasses import replace
+
 import pytest
 
 from cf_workers.errors import DefinitionMissingError, InputError, LostError, UnknownRunError, describe_error
+from cf_workers.workflows.accounts import Accounts
 from cf_workers.workflows.history import History
 from cf_workers.workflows.record import NewRun, Outcome
 from tests.support.engine import FAILED, SUCCEEDED, diamond, plan, step
@@ -328,10 +331,21 @@ def test_what_was_paid_for_an_answer_that_came_too_late_is_part_of_the_run_s_cos
     header = engine.record(plan("a"))
     engine.finish_step(header, "a", Outcome("succeeded", attempts=1, result={}, cost_nanos=2_000_000_000))
 
-    engine.store.book_lost(header.run, input_tokens=10, output_tokens=5, cost_nanos=1_000_000_000)
+    lost = Outcome(
+        "cancelled",
+        attempts=1,
+        result={"agent": "a", "model": "m"},
+        input_tokens=10,
+        output_tokens=5,
+        cost_nanos=1_000_000_000,
+    )
+
+    engine.store.book_lost(header.run, lost)
 
     document = engine.history.document(header.run)
     assert (document["estimated_cost"], document["lost_calls"]) == (3.0, 1)
     assert (document["input_tokens"], document["output_tokens"]) == (10, 5)
-    engine.store.book_lost(header.run, input_tokens=10, output_tokens=5, cost_nanos=None)
+    (day,) = Accounts(engine.client, engine.keys).day()
+    assert (day.agent, day.model, day.sums["cost_nanos"]) == ("a", "m", 1_000_000_000)
+    engine.store.book_lost(header.run, replace(lost, cost_nanos=None))
     assert engine.history.document(header.run)["estimated_cost"] is None, "a price is unknown"

@@ -420,6 +420,35 @@ def test_every_one_of_many_runs_has_its_turn(world):
     assert len(sent) == 1005
 
 
+def test_runs_that_wait_in_a_full_queue_are_not_read_before_their_patience_is_over(world, monkeypatch):
+    for n in range(3):
+        world.engine.record(plan("a", name=f"p{n}"), run=f"r{n}")
+    world.waiting = 3
+    read = []
+    monkeypatch.setattr(
+        world.reconciler,
+        "_header",
+        lambda run, attempt: read.append(run) or world.engine.store.header(run, attempt),
+    )
+
+    assert world.tick_for(55) == []
+    assert read == []
+    assert sorted(sent_steps(world.tick_for(15))) == ["a", "a", "a"]
+
+
+def test_of_many_runs_that_wait_in_a_full_queue_a_portion_is_read_in_each_pass(world):
+    one = plan("a")
+    world.engine.definitions.pin("many", {one.digest: one.text}, 1000)
+    for n in range(205):
+        world.engine.store.start(NewRun(run=f"r{n:04}", kind="workflow", plan=one))
+    world.waiting = 205
+    assert world.tick_for(55, every=5) == []
+
+    sent = [len([1 for at, _ in world.tick_for(5, every=5)]) for _ in range(3)]
+
+    assert sent == [100, 100, 5]
+
+
 # election
 
 

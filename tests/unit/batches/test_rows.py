@@ -58,9 +58,9 @@ def test_the_shortest_patience_counts_while_a_row_waits(lane):
 def test_a_step_that_leaves_goes_by_itself_from_then_on(lane):
     row = lane.join("a").row
 
-    assert lane.ledger.leave(row, "a mark")
+    assert lane.rows.leave(row, "a mark")
     assert lane.join("a").alone
-    assert not lane.ledger.waits("a mark")
+    assert not lane.rows.waits("a mark")
     assert lane.poll(after=60) == {}, "nobody wants the row"
 
 
@@ -68,7 +68,7 @@ def test_a_row_that_others_wait_for_stays_when_one_leaves(lane):
     row = lane.join("a", mark="one").row
     lane.join("a", mark="two")
 
-    lane.ledger.leave(row, "one")
+    lane.rows.leave(row, "one")
 
     assert lane.poll(after=60) == {"submitted": 1}
     assert lane.join("a", mark="two").row.state == "packed"
@@ -78,7 +78,7 @@ def test_a_step_cannot_leave_a_row_whose_answer_is_there(lane):
     row = lane.join("a").row
     landed(lane)
 
-    assert not lane.ledger.leave(row, "a mark")
+    assert not lane.rows.leave(row, "a mark")
     assert lane.join("a").pays
 
 
@@ -89,12 +89,12 @@ def test_asking_without_starting_makes_no_row(lane):
 
 def test_a_step_waits_until_its_row_has_landed(lane):
     lane.join("a")
-    assert lane.ledger.waits("a mark")
+    assert lane.rows.waits("a mark")
     lane.poll(after=60)
-    assert lane.ledger.waits("a mark")
+    assert lane.rows.waits("a mark")
     lane.provider.end()
     lane.poll(after=30)
-    assert not lane.ledger.waits("a mark")
+    assert not lane.rows.waits("a mark")
 
 
 def test_a_row_that_left_the_store_is_made_anew(lane):

@@ -101,7 +101,7 @@ class Landing:
     outcome: Mapping[str, Any]
 
 
-class Ledger:
+class RowTable:
     """All rows of one namespace.
 
     Args:
