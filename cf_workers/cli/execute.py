@@ -20,7 +20,7 @@ from cf_workers.cli.output import (
     tokens_text,
 )
 from cf_workers.cli.session import Verb, session
-from cf_workers.errors import ConfigError, InputError
+from cf_workers.errors import InputError
 
 if TYPE_CHECKING:
     from cf_workers.answers import KnownAnswers
@@ -180,11 +180,7 @@ def _known_answers(client: Client, planned: Planned) -> KnownAnswers | None:
 
     if not is_cacheable(client.local, planned.plan.steps[0]):
         return None
-    try:
-        return known_answers(with_running_server(client.local))
-    except ConfigError as error:
-        notice(f"without the cache: {error.message}")
-        return None
+    return known_answers(with_running_server(client.local))
 
 
 def _only_its_own_budget(planned: Planned) -> None:
