@@ -54,6 +54,7 @@ def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, to
         run=header.run,
         alone=header.message is not None,
         limits=_limits(header, step),
+        most_nanos=step.most_nanos,
     )
     return runtime.answering.ask(call, caller, token)
 
