@@ -101,7 +101,6 @@ class Context:
             "result_expires": int(settings.runs.retention_seconds),
             "beat_scheduler": "cf_workers.beat:Scheduler",
             "beat_max_loop_interval": 5,
-            "redbeat_redis_url": self.redis_url,
             "redbeat_key_prefix": f"{settings.namespace}:redbeat",
             "redbeat_lock_timeout": 30,  # its own default leaves a fleet without a beat for 25 minutes
             "task_annotations": {RUN_AGENT: retry, EXECUTE_STEP: retry},
