@@ -200,11 +200,7 @@ def _known_answers(client: Client, planned: Planned) -> KnownAnswers | None:
 
     if not is_cacheable(client.local, planned.plan.steps[0]):
         return None
-    try:
-        return known_answers(with_running_server(client.local))
-    except ConfigError as error:
-        notice(f"without the cache: {error.message}")
-        return None
+    return known_answers(with_running_server(client.local))
 
 
 def _only_its_own_budget(planned: Planned) -> None:

@@ -234,6 +234,7 @@ def test_steps_wait_for_an_open_breaker_without_slot_or_message_and_come_back_in
     assert command("health").code == 0
 
 
+@redis_only("elsewhere some workers serve interactive alone")
 def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fleet(fleet_of, tmp_path):
     alive = tmp_path / "alive"
     fleet = fleet_of(WORKER__HEARTBEAT_FILE=str(alive))
