@@ -48,9 +48,8 @@ NOTES = [
     " fetch; the bare text is what a cache fetches that neither signs nor compresses. Both GETs are those of"
     " redis-py, parsed by hiredis, as in the product. All took turns on one connection, in another order each"
     " round.",
-    "Why long texts miss the aim: what is fetched grows by a third of the text's length, at the speed of memory;"
-    " what is then hashed, unpacked and decoded takes about as long as a whole GET at 64,000 characters, and it"
-    " would take longer if nothing were compressed.",
+    "Why long texts miss the aim: at 64,000 characters the signature, unpacking and decoding alone take longer"
+    " than a whole GET, and storing texts uncompressed takes no less: then more has to be hashed.",
     "A worker asks for a hit together with what it would do otherwise - lead the call or follow who does - in"
     " the same round trip.",
     "Other caches' hits are theirs alone: none of them keeps an order of use, limits bytes, counts, or knows"
