@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cf_workers._redis import Keys, RedisClient, connect_bounded
 from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
 from cf_workers.agents.fingerprint import call_parts
-from cf_workers.agents.prices import NANOS, cost_nanos
+from cf_workers.agents.prices import NANOS, cost_nanos, prompt_cache_saving_nanos
 from cf_workers.application import Context
 from cf_workers.cache import (
     Cache,
@@ -45,6 +45,8 @@ class Answer:
         stale: the reply is past its time to live, given because no call could be made.
         saved_nanos: what the reply cost when it was made, in billionths of a dollar.
         key: under which the cache keeps it; `None` if it does not.
+        batch: the message batch that it came in.
+        instead_of: the model that was planned, where a budget chose a cheaper one.
     """
 
     reply: AgentReply
@@ -53,6 +55,8 @@ class Answer:
     stale: bool = False
     saved_nanos: int | None = None
     key: str | None = None
+    batch: str | None = None
+    instead_of: str | None = None
 
     @property
     def cached(self) -> bool:
@@ -98,10 +102,7 @@ class KnownAnswers:
             return answer
         key = key_of(call, self._namespace)
         self._cache.count_miss(key)
-        entry = entry_of(call, answer.reply, workflow="")
-        kept = entry is not None and self._cache.store(
-            key, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos
-        )
+        kept = keep(self._cache, key, call, answer.reply, workflow="")
         return replace(answer, key=key) if kept else answer
 
 
@@ -192,6 +193,14 @@ def entry_of(call: AgentCall, reply: AgentReply, *, workflow: str) -> Entry | No
     return Entry(document, tags, cost_nanos(reply.model, reply.usage))
 
 
+def keep(cache: Cache, key: str, call: AgentCall, reply: AgentReply, *, workflow: str) -> bool:
+    """Keep a reply for those who ask the same later; whether it was kept."""
+    entry = entry_of(call, reply, workflow=workflow)
+    if entry is None:
+        return False
+    return cache.store(key, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos)
+
+
 def answer_of(hit: Hit, key: str) -> Answer:
     """The answer that a hit under this key holds; it cost nothing now."""
     document = hit.document
@@ -217,7 +226,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.output_tokens,
         saved_nanos=answer.saved_nanos or 0,
-        asked_model=step.model,
+        asked_model=reply.model if answer.instead_of else step.model,
         cost_nanos=cost,
         result={
             "agent": step.agent,
@@ -231,11 +240,19 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "cache_age_seconds": answer.cache_age_seconds,
             "stale": answer.stale,
             "cache_key": answer.key,
+            "batch": answer.batch,
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
+            "prompt_cache_saved_cost": _prompt_cache_saved(reply.model, usage),
             "estimated_cost": None if cost is None else cost / NANOS,
             "error": None,
+            **({"instead_of": answer.instead_of} if answer.instead_of else {}),
         },
     )
+
+
+def _prompt_cache_saved(model: str, usage: Usage) -> float | None:
+    saved = prompt_cache_saving_nanos(model, usage)
+    return None if saved is None else saved / NANOS
 
 
 def _signing(context: Context, client: RedisClient, keys: Keys) -> tuple[CachePolicy, SecretSource]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "breaker": ("cf_workers.cli.guards:breaker", "Circuit breakers: status, reset."),
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
     "config": ("cf_workers.cli.config:config", "Settings and project file: show, validate, migrate, schema."),
+    "budget": ("cf_workers.cli.budget:budget", "Budgets: status, set, unset."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
     "doctor": ("cf_workers.cli.doctor:doctor", "What is wrong here, and what to do about it? For people."),
     "cache": (

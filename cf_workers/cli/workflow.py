@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,24 +99,47 @@ def validate(name: str | None) -> None:
 @workflow.command("plan")
 @click.argument("name", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--sequential", is_flag=True, help="As `run-workflow --sequential` would run it.")
-def plan(name: str, sequential: bool) -> None:
-    """Print what a workflow compiles to: groups, chords, critical path."""
+@click.option("--cost", is_flag=True, help="What it would cost and take; needs the server.")
+@click.option("--task", help="As for `run-workflow`, to foresee cache hits.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="As for `run-workflow`.")
+def plan(name: str, sequential: bool, cost: bool, task: str | None, inputs: Sequence[str]) -> None:
+    """Print what a workflow compiles to: groups, chords, critical path; with --cost a quote."""
+    from cf_workers.cli.quote import quote_document, show_quote
+    from cf_workers.cli.run_workflow import read_inputs
     from cf_workers.client import compiled_document
     from cf_workers.planning import WorkflowOptions, plan_workflow
 
-    client = _client()
+    values = read_inputs(inputs)
     options = WorkflowOptions(sequential=sequential)
-    planned = plan_workflow(client.workflow(name), client.project, client.settings, options)
-    document = compiled_document(planned.plan)
+    with _client() as client:
+        spec = client.workflow(name)
+        planned = plan_workflow(
+            spec, client.project, client.settings, options, task=task, inputs={**_defaults(spec), **values}
+        )
+        document = compiled_document(planned.plan)
+        quote = client.quote(spec, task, inputs=values, options=options) if cost else None
     if session().json:
-        print_document({"success": True, **document})
+        priced = {} if quote is None else {"quote": quote_document(quote)}
+        print_document({"success": True, **document, **priced})
         return
+    _show_plan(document)
+    if quote is not None:
+        show_quote(quote)
+
+
+def _defaults(spec: WorkflowSpec) -> dict[str, str]:
+    return {name: value for name, value in spec.inputs if value is not None}
+
+
+def _show_plan(document: dict[str, Any]) -> None:
     click.echo(styled(f"{document['workflow_name']}: {counted(document['steps'], 'step')}", bold=True))
     for line in document["canvas"]:
         click.echo(f"  {line}")
     path = document["critical_path"]
     click.echo(f"critical path: {' -> '.join(path) or '-'} ({counted(len(path), 'step')})")
     click.echo(f"messages: {document['messages']}, one a step and one for the end of the run")
+    for step, choice in document["chosen_models"].items():
+        click.echo(f"model of {step}: {choice['model']} ({choice['reason']})")
 
 
 def draw(spec: WorkflowSpec) -> str:

@@ -1,6 +1,5 @@
 """Schedules with real beats: however many there are and however they end, a tick is one run."""
 
-import signal
 import time
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -106,7 +105,7 @@ def test_with_redbeat_one_beat_does_all_and_another_takes_over_when_its_lock_has
     scheduled.eventually_ran(2)
     assert "schedule.ticked" not in standby.output()
 
-    leader.signal(signal.SIGKILL)
+    leader.kill()
     with stack.redis() as redis:  # rather than waiting for it
         assert redis.pttl("cfw:redbeat:lock") > 0
         redis.delete("cfw:redbeat:lock")

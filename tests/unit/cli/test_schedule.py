@@ -28,6 +28,7 @@ def test_schedules_are_listed_with_their_times_and_what_is_wrong(cf):
     assert "switched off" in rows["off"]
     assert "unusable" in rows["broken"]
     assert "did you mean 'code-quality-check'?" in result.stderr
+    assert "no beat has seen nightly yet" in result.stderr
 
 
 def test_a_project_without_schedules_says_where_to_declare_them(cf):

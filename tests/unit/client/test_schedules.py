@@ -1,5 +1,7 @@
 """A tick records a run like any other; what stands in the ledger is told by name."""
 
+import json
+
 import pytest
 
 from cf_workers.client.schedules import Schedules
@@ -20,6 +22,7 @@ SCHEDULES = {
         "inputs": {"topic": "rain"},
         "task": "be brief",
         "lane": "batch",
+        "max_cost_usd": 2.5,
     },
     "files": {"cron": "@daily", "batch": "rows.jsonl", "lane": "batch", "enabled": False},
     "broken": {"cron": "@daily", "workflow": "nothing"},
@@ -71,6 +74,7 @@ def test_a_tick_records_a_run_of_the_workflow_with_its_inputs_task_and_lane(sche
     header = engine.store.header(run, 1)
     assert [(one.schedule, one.run) for one in ticked] == [("hourly", run)]
     assert (header.inputs, header.task) == ({"topic": "rain"}, "be brief")
+    assert "2500000000" in json.dumps(header.options["budgets"])
     assert [message.queue for message in engine.published()] == ["batch"]
 
 
@@ -109,6 +113,15 @@ def test_every_schedule_is_listed_with_what_is_next_and_how_it_went_last(schedul
     assert (files["enabled"], files["next"], files["last_run"]) == (False, None, None)
     assert (broken["valid"], broken["next"]) == (False, None)
     assert "no workflow 'nothing'" in broken["error"]
+
+
+def test_a_schedule_that_no_beat_knows_is_told_from_one_that_waits(client, engine, time):
+    schedules = Schedules(client, Ledger(engine.client, engine.keys), time)
+    assert [one.unseen for one in schedules.statuses()] == [True, False, False]
+
+    schedules.look(schedules.usable()[0])
+
+    assert not any(one.unseen for one in schedules.statuses())
 
 
 def test_what_cannot_be_used_cannot_be_run_by_hand(schedules):

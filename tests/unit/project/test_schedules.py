@@ -41,6 +41,7 @@ def test_a_schedule_is_read_with_all_that_it_says(declared):
             "inputs": {"topic": "rain", "depth": 3, "deep": True},
             "lane": "batch",
             "timeout_seconds": 3600,
+            "max_cost_usd": 2.5,
             "overlap": "queue",
             "missed": "run_once",
             "enabled": False,
@@ -58,6 +59,7 @@ def test_a_schedule_is_read_with_all_that_it_says(declared):
     )
     assert dict(spec.inputs) == {"topic": "rain", "depth": "3", "deep": "true"}
     assert (spec.overlap, spec.missed, spec.enabled) == ("queue", "run_once", False)
+    assert spec.max_cost_usd == 2.5
     assert str(spec.timing) == "30 3 * * mon-fri Europe/Berlin"
 
 
