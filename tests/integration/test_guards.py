@@ -38,7 +38,7 @@ PERMANENT_KEYS = ("red:_kombu.*", "blue:_kombu.*")
 FAILING = {"faults": [{"fault": "529", "rate": 0.5}, {"fault": "500", "rate": 1.0}]}
 DOWN = {"faults": [{"fault": "500", "rate": 1.0}]}
 WELL = {"faults": []}
-BATCH = WorkflowOptions(lane="batch")
+BATCH = WorkflowOptions(lane="background")
 
 
 class Fleet:
@@ -244,6 +244,7 @@ def test_a_breaker_that_is_reset_lets_parked_steps_go_on_long_before_their_time(
     assert all_succeed(runs, timeout=90)
 
 
+@redis_only("elsewhere some workers serve interactive alone")
 def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fleet(fleet_of, tmp_path):
     alive = tmp_path / "alive"
     fleet = fleet_of(WORKER__HEARTBEAT_FILE=str(alive))
