@@ -6,20 +6,33 @@ is given by a worker or by the producer itself can be told from nothing but the 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cf_workers._redis import Keys, RedisClient, connect_bounded
 from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
 from cf_workers.agents.fingerprint import call_parts
-from cf_workers.agents.prices import NANOS, cost_nanos
+from cf_workers.agents.prices import NANOS, cost_nanos, prompt_cache_saving_nanos
 from cf_workers.application import Context
-from cf_workers.cache import Cache, CachePolicy, GivenSecret, Hit, SecretSource, fingerprint, signing_secret
+from cf_workers.cache import (
+    Cache,
+    CachePolicy,
+    GivenSecret,
+    Hit,
+    SecretSource,
+    cacheable_reply,
+    fingerprint,
+    signing_secret,
+)
 from cf_workers.errors import ConfigError
+from cf_workers.planning import Planned
 from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import Outcome
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class Answer:
         stale: the reply is past its time to live, given because no call could be made.
         saved_nanos: what the reply cost when it was made, in billionths of a dollar.
         key: under which the cache keeps it; `None` if it does not.
+        batch: the message batch that it came in.
+        instead_of: the model that was planned, where a budget chose a cheaper one.
     """
 
     reply: AgentReply
@@ -40,10 +55,68 @@ class Answer:
     stale: bool = False
     saved_nanos: int | None = None
     key: str | None = None
+    batch: str | None = None
+    instead_of: str | None = None
 
     @property
     def cached(self) -> bool:
         return self.cache_age_seconds is not None
+
+
+class Entry(NamedTuple):
+    """What the cache keeps of an answer.
+
+    Args:
+        tags: what it can be found by.
+        cost_nanos: what it cost, in billionths of a dollar; `None`: unknown.
+    """
+
+    document: dict[str, Any]
+    tags: dict[str, str]
+    cost_nanos: int | None
+
+
+class KnownAnswers:
+    """The cache for a process that makes a call by itself: it looks first, and leaves its answer to others.
+
+    A server that does not answer is asked once.
+    """
+
+    def __init__(self, cache: Cache, *, namespace: str) -> None:
+        self._cache = cache
+        self._namespace = namespace
+        self._away = False
+
+    def find(self, call: AgentCall) -> Answer | None:
+        """The answer to a call, if it is there."""
+        key = key_of(call, self._namespace)
+        found = self._cache.lookup(key, count_miss=False)
+        if isinstance(found, Hit):
+            return answer_of(found, key)
+        self._away = found.reason != "absent"
+        return None
+
+    def keep(self, call: AgentCall, answer: Answer) -> Answer:
+        """Store the answer to a call that was made; returned with its key if it was kept."""
+        if self._away:
+            return answer
+        key = key_of(call, self._namespace)
+        self._cache.count_miss(key)
+        kept = keep(self._cache, key, call, answer.reply, workflow="")
+        return replace(answer, key=key) if kept else answer
+
+
+def known_answers(context: Context) -> KnownAnswers | None:
+    """The known answers of a context that may have no server; `None` where the cache cannot be used."""
+    settings = context.settings
+    if not settings.cache_url and not context.redis_url:
+        return None
+    try:
+        cache = open_cache(context, max_connections=1)
+    except ConfigError as error:
+        log.warning("cache.unusable error=%s", error.message)
+        return None
+    return KnownAnswers(cache, namespace=settings.answers_namespace)
 
 
 def open_cache(context: Context, *, max_connections: int = 64) -> Cache:
@@ -86,6 +159,15 @@ def key_of(call: AgentCall, namespace: str) -> str:
     return fingerprint(call_parts(call), namespace=namespace)
 
 
+def execution_key(context: Context, planned: Planned, task: str) -> str | None:
+    """Under which key the answer to a planned execution is kept; `None` if it is not."""
+    (step,) = planned.plan.steps
+    if not is_cacheable(context, step):
+        return None
+    definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
+    return key_of(call_for(definition, step, task=task), context.settings.answers_namespace)
+
+
 def is_cacheable(context: Context, step: PlannedStep) -> bool:
     """The project where this process runs may say no to all, as it is now; then the step's word counts."""
     if context.project_path is None:
@@ -96,15 +178,27 @@ def is_cacheable(context: Context, step: PlannedStep) -> bool:
     return step.agent not in section.exclude_agents
 
 
-def document_of(reply: AgentReply) -> dict[str, Any]:
-    """What the cache keeps of a reply."""
-    return {
+def entry_of(call: AgentCall, reply: AgentReply, *, workflow: str) -> Entry | None:
+    """What the cache keeps of the answer to a call; `None` if it may answer no other."""
+    if not cacheable_reply(reply.stop_reason, reply.output):
+        return None
+    document = {
         "output": reply.output,
         "model": reply.model,
         "usage": reply.usage.model_dump(),
         "stop_reason": reply.stop_reason,
         "request_id": reply.request_id,
     }
+    tags = {"agent": call.agent.name, "workflow": workflow, "model": call.model}
+    return Entry(document, tags, cost_nanos(reply.model, reply.usage))
+
+
+def keep(cache: Cache, key: str, call: AgentCall, reply: AgentReply, *, workflow: str) -> bool:
+    """Keep a reply for those who ask the same later; whether it was kept."""
+    entry = entry_of(call, reply, workflow=workflow)
+    if entry is None:
+        return False
+    return cache.store(key, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos)
 
 
 def answer_of(hit: Hit, key: str) -> Answer:
@@ -132,7 +226,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.output_tokens,
         saved_nanos=answer.saved_nanos or 0,
-        asked_model=step.model,
+        asked_model=reply.model if answer.instead_of else step.model,
         cost_nanos=cost,
         result={
             "agent": step.agent,
@@ -146,11 +240,19 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "cache_age_seconds": answer.cache_age_seconds,
             "stale": answer.stale,
             "cache_key": answer.key,
+            "batch": answer.batch,
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
+            "prompt_cache_saved_cost": _prompt_cache_saved(reply.model, usage),
             "estimated_cost": None if cost is None else cost / NANOS,
             "error": None,
+            **({"instead_of": answer.instead_of} if answer.instead_of else {}),
         },
     )
+
+
+def _prompt_cache_saved(model: str, usage: Usage) -> float | None:
+    saved = prompt_cache_saving_nanos(model, usage)
+    return None if saved is None else saved / NANOS
 
 
 def _signing(context: Context, client: RedisClient, keys: Keys) -> tuple[CachePolicy, SecretSource]:

@@ -9,9 +9,10 @@ import logging
 import os
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from celery import signals
@@ -19,26 +20,42 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, connect, load_scripts
+from cf_workers._redis import Keys, RedisClient, connect, load_scripts, server_time
+from cf_workers.agents.batch_api import AnthropicBatches
 from cf_workers.agents.definition import AgentDefinition, Usage
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
+from cf_workers.batches import Courier, PackTable, RowTable
+from cf_workers.budgets import Ledger
 from cf_workers.errors import ConfigError
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
+from cf_workers.prefixes import Prefixes
+from cf_workers.provenance import unknown_variables
 from cf_workers.reliability import attach
+from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
-from cf_workers.tasks.answering import Direct
+from cf_workers.tasks.answering import Answering, Direct
 from cf_workers.tasks.app import app
+from cf_workers.tasks.batch_desk import BatchDesk
+from cf_workers.tasks.batch_lane import BatchLane
+from cf_workers.tasks.batch_money import BatchMoney
+from cf_workers.tasks.batched import Batched
+from cf_workers.tasks.budgeted import Budgeted, renew_all
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
+from cf_workers.tasks.guarded_batches import GuardedBatches
+from cf_workers.tasks.metered import Metered
+from cf_workers.tasks.poll import poll_batches
 from cf_workers.tasks.turns import Turns
+from cf_workers.tasks.warmed import Warmed
 from cf_workers.tasks.withdrawing import withdraw
+from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
@@ -49,13 +66,19 @@ from cf_workers.workflows.liveness import Heartbeat
 from cf_workers.workflows.reconciler import Reconciler
 from cf_workers.workflows.record import RunStore
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
 __all__ = ["app"]
+
+log = logging.getLogger(__name__)
 
 _UNKNOWN = 1
 _GUARD_TIMEOUT_SECONDS = 0.25
 _PROBE_TIMEOUT = 2.0
 _NOT_FOUND = "404"
 _AGENTS_CACHED = 512
+_POLL_EXPIRES = 30.0
 
 
 def build_runtime() -> runtime.Runtime:
@@ -68,41 +91,66 @@ def build_runtime() -> runtime.Runtime:
     store = RunStore(client, keys, definitions, settings.record_policy)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
-    def plan(agent: str, options: ExecutionOptions) -> Planned:
-        return plan_execution(agent, context.project, settings, options)
+    def plan(agent: str, options: ExecutionOptions, task: str) -> Planned:
+        return plan_execution(agent, context.project, settings, options, task=task)
 
-    provider = AnthropicProvider(
-        ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
-    )
+    sending = ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
+    provider = AnthropicProvider(sending)
     guard = _guard(context)
-    guarded = Guarded(Direct(provider), guard, credential=_credential())
+    credential = _credential()
+    guarded = Guarded(_measured(Direct(provider), context), guard, credential=credential)
+    ledger = Ledger(client, keys, settings.budget_policy)
+    budgeted = Budgeted(guarded, ledger, wake=store.unpark, cache_ttl=sending.cache_ttl)
+    prefixes = Prefixes(client, keys, settings.warming_policy)
+    warmed = Warmed(budgeted, prefixes, credential=credential, wake=store.unpark)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
-    answering = Cached(guarded, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    cached = Cached(warmed, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    agents: KeyedCache[str, AgentDefinition] = KeyedCache(
+        lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
+    )
+    policy = settings.batch_policy
+    rows, packs = RowTable(client, keys, results_seconds=policy.results_seconds), PackTable(client, keys)
+    api = AnthropicBatches(provider, submit_timeout_seconds=policy.submit_timeout_seconds)
+    guarded_api = GuardedBatches(api, guard, credential=credential)
+    money = BatchMoney(ledger, wake=store.unpark)
+    desk = BatchDesk(store, agents.get, cache, money, policy=policy)
+    batches = BatchLane(
+        client,
+        keys,
+        packs,
+        Courier(rows, packs, guarded_api, desk, clock=lambda: server_time(client), policy=policy),
+        publish=lambda: poll_batches.apply_async(expires=_POLL_EXPIRES),
+        worker=worker,
+        also=guarded_api.renew,
+        policy=policy,
+    )
     return runtime.Runtime(
         client=client,
         keys=keys,
         store=store,
         history=History(client, keys, definitions),
         definitions=definitions,
-        agents=KeyedCache(
-            lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
-        ),
+        agents=agents,
         launcher=Launcher(app, store, definitions, Joins(app)),
         heartbeat=Heartbeat(
             client,
             keys,
             worker=worker,
-            about=lambda: _about(worker),
-            also=guarded.renew,
+            about=lambda: {**_about(worker), "guard_blind": guard.blind},
+            also=renew_all(guarded.renew, budgeted.renew, batches.renew),
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
-        answering=answering,
+        answering=Batched(
+            cached, rows, packs, cache, money, namespace=settings.answers_namespace, policy=policy
+        ),
         guard=guard,
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
+        warmer=Warmer(context, lambda: cache),
+        batches=batches,
     )
 
 
@@ -119,6 +167,23 @@ def _guard(context: Context) -> Guard:
     return Guard(bounded, Keys(), settings.guard_policy)
 
 
+@cache
+def _registry() -> CollectorRegistry:
+    """Where the metrics of this process are found."""
+    from prometheus_client import CollectorRegistry
+
+    return CollectorRegistry()
+
+
+def _measured(direct: Direct, context: Context) -> Answering:
+    """Measures calls where somebody may ask for it: loading what that takes is not free."""
+    if context.settings.health.port is None:
+        return direct
+    from cf_workers.metrics import CallMeter
+
+    return Metered(direct, CallMeter(_registry()))
+
+
 def _credential() -> str:
     """A name for the credential that the SDK will use, as far as the environment says."""
     found = os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")
@@ -126,6 +191,7 @@ def _credential() -> str:
 
 
 _queues: list[str] = []
+_slots: list[int] = []
 
 
 def _about(worker: str) -> Mapping[str, Any]:
@@ -134,7 +200,8 @@ def _about(worker: str) -> Mapping[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
         "version": __version__,
-        "queues": _queues,
+        "queues": [] if draining.is_set() else _queues,
+        "slots": sum(_slots),
     }
 
 
@@ -175,10 +242,11 @@ class _Duties:
             heartbeat=found.heartbeat,
             queue_length=queue_length,
             forward=Turns(found.client, found.guard).bring_forward,
+            chores=[found.batches.remind] if found.batches is not None else [],
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()
-        probes = None if in_child else _start_probes(default_context(), found.heartbeat)
+        probes = None if in_child else _start_probes(default_context(), found)
         return cls(found, reconciler, probes)
 
     def end(self) -> None:
@@ -189,21 +257,27 @@ class _Duties:
         self.runtime.provider.close()
 
 
-def _start_probes(context: Context, heartbeat: Heartbeat) -> ProbeServer | None:
-    """Answer probes over HTTP, if a port is set for it."""
+def _start_probes(context: Context, found: runtime.Runtime) -> ProbeServer | None:
+    """Answer probes and tell metrics over HTTP, if a port is set for it."""
     settings = context.settings
     if settings.health.port is None:
         return None
+    client = connect(context.redis_url, timeout_seconds=_PROBE_TIMEOUT)
+    guard = Guard(client, Keys(), settings.guard_policy)
     examiner = Examiner(
-        connect(context.redis_url, timeout_seconds=_PROBE_TIMEOUT),
-        Keys(settings.namespace),
-        guard=_guard(context),
+        client,
+        found.keys,
+        guard=guard,
         look=lambda queues: look_at_queues(app, queues),
         liveness=settings.liveness_policy,
         policy=HealthPolicy(queue_age_seconds=settings.health.queue_age_seconds),
     )
     server = ProbeServer(
-        lambda: heartbeat.running, examiner.examine, host=settings.health.host, port=settings.health.port
+        lambda: found.heartbeat.running,
+        examiner.examine,
+        metrics=_metrics(context, found, client, guard),
+        host=settings.health.host,
+        port=settings.health.port,
     )
     try:
         server.start()
@@ -214,6 +288,27 @@ def _start_probes(context: Context, heartbeat: Heartbeat) -> ProbeServer | None:
     return server
 
 
+def _metrics(
+    context: Context, found: runtime.Runtime, client: RedisClient, guard: Guard
+) -> Callable[[str], tuple[str, bytes]]:
+    """Tells the fleet's metrics and those of this process."""
+    from cf_workers.metrics import FleetCollector, WorkerCollector, exposition
+
+    registry = _registry()
+    registry.register(WorkerCollector(found.guard, found.heartbeat))
+    registry.register(
+        FleetCollector(
+            client,
+            found.keys,
+            guard=guard,
+            look=lambda queues: look_at_queues(app, queues),
+            cache=open_cache(context, max_connections=2).stats,
+            liveness=context.settings.liveness_policy,
+        )
+    )
+    return lambda accept: exposition(registry, accept)
+
+
 _duties: dict[int, _Duties] = {}
 
 
@@ -221,6 +316,7 @@ _duties: dict[int, _Duties] = {}
 def _note_queues(instance: Any, **_: Any) -> None:
     if instance.app is app:
         _queues[:] = list(app.amqp.queues.consume_from)
+        _slots[:] = [int(instance.concurrency or 0)]
         if duties := _duties.get(os.getpid()):
             duties.runtime.heartbeat.beat()  # the first one was before the queues were known
 
@@ -241,6 +337,14 @@ def _announce(sender: Any, **_: Any) -> None:
     duties = _duties.get(os.getpid())
     if sender.app is app and duties is not None and duties.probes is not None:
         duties.probes.announce()
+
+
+@signals.worker_ready.connect(weak=False)
+def _name_unknown_variables(sender: Any, **_: Any) -> None:
+    """A mistyped variable is silently without effect."""
+    if sender.app is app:
+        for name, meant in unknown_variables():
+            log.warning("variable.unknown name=%s meant=%s", name, meant or "?")
 
 
 @signals.worker_ready.connect(weak=False)

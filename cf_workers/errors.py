@@ -25,6 +25,7 @@
     │   │   ├── RefusedError
     │   │   └── BadReplyError
     │   ├── SpendLimitError        no money left until somebody acts
+    │   ├── BudgetError            a budget of ours has no money for the call
     │   ├── CancelledError
     │   └── LostError              the worker died too often under it
     ├── RunError                   a run ended otherwise than succeeded                        exit 1
@@ -88,7 +89,7 @@ def restore_error(described: Mapping[str, Any]) -> CfWorkersError:
     return ExecutionError(message, details)
 
 
-class InputError(CfWorkersError, ValueError):
+class InputError(CfWorkersError):
     """The input is wrong; nothing was enqueued and nothing was paid."""
 
     exit_code = 2
@@ -204,6 +205,10 @@ class BadReplyError(PermanentError):
 
 class SpendLimitError(ExecutionError):
     """A spend limit is reached: no call succeeds until it is raised or the period ends."""
+
+
+class BudgetError(ExecutionError):
+    """A budget has no money left for the call, or cannot hold for it; nothing was sent."""
 
 
 class CancelledError(ExecutionError):

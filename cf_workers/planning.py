@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cf_workers.agents.choice import AUTO
 from cf_workers.agents.definition import AgentDefinition
+from cf_workers.agents.estimate import is_priced
 from cf_workers.agents.models import check_model
-from cf_workers.errors import InputError, ProjectError, TaskTooLongError
+from cf_workers.budgets import Limit
+from cf_workers.errors import ConfigError, InputError, ProjectError, TaskTooLongError
 from cf_workers.project import Problem, Project, check_agents
 from cf_workers.project.batch_files import batch_workflow
+from cf_workers.project.budgets import RUN
+from cf_workers.project.choosing import check_threshold, choose_model
 from cf_workers.project.problems import at, project_error
 from cf_workers.schedules.spec import ScheduleSpec
 from cf_workers.settings import Settings
 from cf_workers.wire import Payload
-from cf_workers.workflows.inputs import input_names
+from cf_workers.workflows.inputs import full_task, input_names
 from cf_workers.workflows.plan import Plan, PlannedStep
 from cf_workers.workflows.spec import Lane, StepSpec, WorkflowSpec
 
@@ -31,12 +36,14 @@ class ExecutionOptions(Payload):
     """What a caller may set for one execution; `None` means the agent's own setting, then the default."""
 
     model: str | None = None
+    complexity: str | None = None
     max_tokens: int | None = Field(None, ge=1)
     timeout_seconds: float | None = Field(None, gt=0)
     max_retries: int | None = Field(None, ge=0)
     cacheable: bool | None = None
     lane: Lane | None = None
     fail_fast: bool = False
+    max_cost_usd: float | None = Field(None, ge=0)
 
 
 @dataclass(frozen=True)
@@ -46,22 +53,29 @@ class WorkflowOptions:
     Args:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
-        lane: the queue of steps that name none.
-        fail_fast: steps fail where they would have to wait for admission: breaker, limits.
+        lane: of steps that name none.
+        fail_fast: steps fail where they would have to wait for admission: breaker, limits, budgets.
+        max_cost_usd: the run's own budget; the project's for runs if not given.
     """
 
     sequential: bool = False
     pass_output: bool = True
     lane: Lane = "interactive"
     fail_fast: bool = False
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan with the definitions it is pinned to, by digest."""
+    """A plan with the definitions it is pinned to, by digest.
+
+    Args:
+        limits: the budgets that apply to it; the run's own has the scope `run`, since it has no id yet.
+    """
 
     plan: Plan
     definitions: Mapping[str, str]
+    limits: tuple[Limit, ...] = ()
 
 
 def read_options(options: Mapping[str, Any]) -> ExecutionOptions:
@@ -92,9 +106,17 @@ def check_timeout(seconds: float | None) -> None:
         )
 
 
-def record_options(options: ExecutionOptions | WorkflowOptions | None) -> dict[str, Any]:
+def record_options(
+    run: str, planned: Planned, options: ExecutionOptions | WorkflowOptions | None
+) -> dict[str, Any]:
     """What a run's record keeps of its options: that which is not part of the plan."""
-    return {"fail_fast": True} if options is not None and options.fail_fast else {}
+    kept: dict[str, Any] = {"fail_fast": True} if options is not None and options.fail_fast else {}
+    if planned.limits:
+        own = (
+            replace(limit, scope=f"run:{run}") if limit.scope == RUN else limit for limit in planned.limits
+        )
+        kept["budgets"] = [limit.as_json() for limit in own]
+    return kept
 
 
 def check_task(task: str | None, limit: int) -> None:
@@ -128,10 +150,32 @@ def check_list_task(spec: WorkflowSpec, task: str | None) -> None:
         )
 
 
+def check_execution(
+    agent: str, task: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
+) -> Planned:
+    """Plan one execution of an agent on a task.
+
+    Raises:
+        InputError: the input cannot work.
+    """
+    check_task(task, settings.max_task_chars)
+    if not task.strip():
+        raise InputError("the task is empty", {"hint": "say what the agent is to do"})
+    return plan_execution(agent, project, settings, options, task=task)
+
+
 def plan_execution(
-    agent: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
+    agent: str,
+    project: Project,
+    settings: Settings,
+    options: ExecutionOptions | None = None,
+    *,
+    task: str = "",
 ) -> Planned:
     """Plan one execution of an agent: a plan of one step that bears the agent's name.
+
+    Args:
+        task: by which a model is chosen where none is named.
 
     Raises:
         UnknownAgentError: the project has no such agent.
@@ -140,15 +184,26 @@ def plan_execution(
     """
     chosen = options or ExecutionOptions()
     definition = project.agent(agent)
-    step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast"}))
-    planned = _plan_step(step, definition, definition.digest, project, settings)
-    return _planned(agent, [planned], {agent: definition})
+    step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast", "max_cost_usd"}))
+    planned = _plan_step(step, definition, project, settings, digest=definition.digest, task=task)
+    limits = _limits(project, settings, [agent], None, chosen.max_cost_usd)
+    return _planned(agent, [planned], {agent: definition}, limits)
 
 
 def plan_workflow(
-    spec: WorkflowSpec, project: Project, settings: Settings, options: WorkflowOptions | None = None
+    spec: WorkflowSpec,
+    project: Project,
+    settings: Settings,
+    options: WorkflowOptions | None = None,
+    *,
+    task: str | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Planned:
     """Plan a run of a workflow.
+
+    Args:
+        task: by it and the steps' own tasks models are chosen where none are named.
+        inputs: those that are missing count as empty.
 
     Raises:
         ProjectError: agents of it are unknown or cannot be used; all of them are named.
@@ -166,13 +221,17 @@ def plan_workflow(
     steps = []
     for step in spec.steps:
         check_task(step.task, settings.max_task_chars)
-        planned = _plan_step(step, definitions[step.agent], digests[step.agent], project, settings)
+        text = _task_so_far(step, task, inputs or {})
+        planned = _plan_step(
+            step, definitions[step.agent], project, settings, digest=digests[step.agent], task=text
+        )
         steps.append(
             planned.model_copy(update={"passes": chosen.pass_output, "lane": step.lane or chosen.lane})
         )
     if chosen.sequential:
         steps = _one_after_the_other(spec.name, steps)
-    return _planned(spec.name, steps, definitions)
+    limits = _limits(project, settings, list(definitions), spec.name, chosen.max_cost_usd)
+    return _planned(spec.name, steps, definitions, limits)
 
 
 def check_project(project: Project, settings: Settings) -> None:
@@ -208,12 +267,17 @@ def scheduled_workflow(schedule: ScheduleSpec, project: Project) -> WorkflowSpec
     return batch_workflow(schedule.name, project.root / (schedule.batch or ""))
 
 
+def scheduled_options(schedule: ScheduleSpec) -> WorkflowOptions:
+    """How a tick of a schedule runs it."""
+    return WorkflowOptions(lane=schedule.lane, max_cost_usd=schedule.max_cost_usd)
+
+
 def _plan_scheduled(name: str, project: Project, settings: Settings) -> None:
     schedule = project.schedule(name)
     spec = scheduled_workflow(schedule, project)
     check_list_task(spec, schedule.task)
     resolve_inputs(spec, dict(schedule.inputs))
-    plan_workflow(spec, project, settings)
+    plan_workflow(spec, project, settings, scheduled_options(schedule))
 
 
 def _plan_named(name: str, project: Project, settings: Settings) -> Planned:
@@ -253,13 +317,22 @@ def resolve_inputs(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, st
 
 
 def _plan_step(
-    step: StepSpec, definition: AgentDefinition, digest: str, project: Project, settings: Settings
+    step: StepSpec,
+    definition: AgentDefinition,
+    project: Project,
+    settings: Settings,
+    *,
+    digest: str,
+    task: str,
 ) -> PlannedStep:
-    model = _first(step.model, definition.model, settings.agents.model)
+    named = step.model or (AUTO if step.complexity else None)
+    model = _first(named, definition.model, settings.agents.model)
+    chosen = choose_model(step, project, task) if model == AUTO else None
+    model = chosen.model if chosen else model
     if warning := check_model(model, datetime.now(UTC).date()):
         log.warning("model.warning model=%s %s", model, warning)
     pinned = settings.agents.max_retries if "max_retries" in project.performance.declared else None
-    return PlannedStep(
+    planned = PlannedStep(
         id=step.id,
         agent=step.agent,
         definition=digest,
@@ -275,7 +348,17 @@ def _plan_step(
         rule=step.rule,
         allow_failure=step.allow_failure,
         cacheable=_first(step.cacheable, definition.cacheable, _excluded(step.agent, project)),
+        chosen=str(chosen) if chosen else None,
+        most_nanos=project.models.max_nanos if chosen else None,
     )
+    check_threshold(planned, definition, task)
+    return planned
+
+
+def _task_so_far(step: StepSpec, task: str | None, inputs: Mapping[str, str]) -> str:
+    """What a step is asked, as far as it is known before the run."""
+    values = {name: inputs.get(name, "") for name in input_names(step.task or "")}
+    return full_task(step.task, values, task)
 
 
 def _excluded(agent: str, project: Project) -> bool | None:
@@ -291,11 +374,47 @@ def _one_after_the_other(workflow: str, steps: list[PlannedStep]) -> list[Planne
     ]
 
 
-def _planned(name: str, steps: list[PlannedStep], definitions: Mapping[str, AgentDefinition]) -> Planned:
+def _planned(
+    name: str, steps: list[PlannedStep], definitions: Mapping[str, AgentDefinition], limits: tuple[Limit, ...]
+) -> Planned:
+    _check_prices(steps, limits)
     return Planned(
         Plan(workflow=name, steps=tuple(steps)),
         {definition.digest: definition.model_dump_json() for definition in definitions.values()},
+        limits,
     )
+
+
+def _limits(
+    project: Project, settings: Settings, agents: Sequence[str], workflow: str | None, max_usd: float | None
+) -> tuple[Limit, ...]:
+    """The budgets that apply to a run: the caller's amount, then the environment's, then the project's."""
+    given = settings.budgets
+    amounts = {
+        "namespace": given.namespace_usd,
+        "day": given.day_usd,
+        RUN: given.run_usd if max_usd is None else max_usd,
+    }
+    return project.budgets.applying(agents, workflow, amounts)
+
+
+def _check_prices(steps: Iterable[PlannedStep], limits: Sequence[Limit]) -> None:
+    """Refuse models with an unknown price where a budget applies: they would count as nothing.
+
+    Raises:
+        ConfigError: there is such a step.
+    """
+    if not limits:
+        return
+    agents = {limit.scope for limit in limits if limit.scope.startswith("agent:")}
+    wide = len(agents) < len(limits)
+    for model, agent in dict.fromkeys((step.model, step.agent) for step in steps):
+        if (wide or f"agent:{agent}" in agents) and not is_priced(model):
+            hint = "use a model with a known price, or remove the budgets that apply"
+            raise ConfigError(
+                f"no budget can hold for the model {model!r} (agent {agent!r}): its price is not known",
+                {"hint": hint, "model": model},
+            )
 
 
 def _first(*values: Any) -> Any:

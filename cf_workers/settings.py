@@ -22,8 +22,12 @@ from pydantic_settings import (
 )
 
 from cf_workers.agents.models import DEFAULT_MODEL
+from cf_workers.agents.prices import NANOS
+from cf_workers.batches import API_MAX_BYTES, API_MAX_QUEUED_ROWS, API_MAX_ROWS, BatchPolicy
+from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
+from cf_workers.prefixes import WarmingPolicy
 from cf_workers.project import Project
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
@@ -125,6 +129,49 @@ class CacheSettings(_Section):
     endpoint: str = Field("", repr=False)
 
 
+class BatchSettings(_Section):
+    """The batch lane; see `BatchPolicy` for what each means."""
+
+    enabled: bool = True
+    linger_seconds: float = Field(60.0, ge=0)
+    max_rows: int = Field(10_000, ge=1, le=API_MAX_ROWS)
+    max_bytes: int = Field(64_000_000, ge=10_000, le=API_MAX_BYTES)
+    max_queued_rows: int = Field(API_MAX_QUEUED_ROWS, ge=1)
+    poll_seconds: float = Field(30.0, gt=0)
+    max_sends: int = Field(3, ge=1)
+    auto_slack_seconds: float = Field(3600.0, gt=0)
+    rescue_margin_seconds: float = Field(60.0, ge=0)
+    relook_seconds: float = Field(3600.0, gt=0)
+    shared_prefix_rows: int = Field(10, ge=1)
+    submit_timeout_seconds: float = Field(300.0, gt=0)
+    settle_seconds: float = Field(60.0, ge=0)
+    skew_seconds: float = Field(60.0, ge=0)
+    busy_seconds: float = Field(15.0, gt=0)
+
+
+class BudgetSettings(_Section):
+    """Budgets in US dollars that stand beside those of the project, and win over them."""
+
+    namespace_usd: float | None = Field(None, ge=0)
+    day_usd: float | None = Field(None, ge=0)
+    run_usd: float | None = Field(None, ge=0)
+    recheck_seconds: float = Field(30.0, gt=0)
+
+
+class PromptCacheSettings(_Section):
+    """The provider's prompt cache: of calls with one long prefix, one goes first and the others read it.
+
+    Args:
+        warm_first: whether calls wait for each other so.
+        least_saving_usd: what a call that waits must save by it.
+        longest_wait_seconds: for the first reply to begin.
+    """
+
+    warm_first: bool = True
+    least_saving_usd: float = Field(0.001, ge=0)
+    longest_wait_seconds: float = Field(10.0, gt=0)
+
+
 class RunSettings(_Section):
     """Run records."""
 
@@ -154,7 +201,10 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     breaker: BreakerSettings = BreakerSettings()
     cache: CacheSettings = CacheSettings()
+    prompt_cache: PromptCacheSettings = PromptCacheSettings()
     health: HealthSettings = HealthSettings()
+    batches: BatchSettings = BatchSettings()
+    budgets: BudgetSettings = BudgetSettings()
 
     @field_validator("redis_url", "cache_url")
     @classmethod
@@ -225,6 +275,27 @@ class Settings(BaseSettings):
             shards=cache.shards,
             timeout_seconds=cache.timeout_seconds,
             lease_seconds=cache.lease_seconds,
+        )
+
+    @property
+    def batch_policy(self) -> BatchPolicy:
+        return BatchPolicy(
+            **self.batches.model_dump(),
+            results_seconds=self.runs.retention_seconds,
+            lease_seconds=self.worker.lease_seconds,
+        )
+
+    @property
+    def budget_policy(self) -> BudgetPolicy:
+        return BudgetPolicy(self.worker.lease_seconds, self.budgets.recheck_seconds)
+
+    @property
+    def warming_policy(self) -> WarmingPolicy:
+        section = self.prompt_cache
+        return WarmingPolicy(
+            enabled=section.warm_first,
+            least_saving_nanos=int(section.least_saving_usd * NANOS),
+            longest_wait_seconds=section.longest_wait_seconds,
         )
 
     @property

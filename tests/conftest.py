@@ -19,6 +19,7 @@ from pathlib import Path
 import fakeredis
 import pytest
 
+from tests.support.brokers import own_broker
 from tests.support.environ import forget_private_settings
 from tests.support.keys import assert_nothing_leaked
 from tests.support.processes import Child, Processes
@@ -77,8 +78,8 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
     home = tmp_path_factory.mktemp("shared-worker")
     house = _furnished(ProjectFolder(home))
     processes = request.config.stash[SHARED_PROCESSES] = Processes(home)
-    with RealServer(port=None) as server, running_simulator() as simulator:
-        stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes)
+    with RealServer(port=None) as server, running_simulator() as simulator, own_broker() as broker:
+        stack = Stack(Store(f"{server.connection_url}/0"), simulator, processes, **broker)
         stack.celery("worker", "-l", "INFO", cwd=house.root)
         yield stack
         stack.close()
@@ -107,8 +108,8 @@ def house(shared_stack: Stack) -> Iterator[ProjectFolder]:
 @pytest.fixture
 def own_stack(valkey: Store, processes: Processes) -> Iterator[Stack]:
     """A server's empty database and a simulated provider; the test starts its workers itself."""
-    with running_simulator() as simulator:
-        stack = Stack(valkey, simulator, processes)
+    with running_simulator() as simulator, own_broker() as broker:
+        stack = Stack(valkey, simulator, processes, **broker)
         yield stack
         stack.close()
         for child in processes:

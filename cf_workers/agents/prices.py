@@ -85,6 +85,22 @@ def cost_nanos(model: str, usage: Usage, *, batch: bool = False, at: datetime | 
     return int((cost * NANOS).to_integral_value(ROUND_HALF_EVEN))
 
 
+def prompt_cache_saving_nanos(model: str, usage: Usage, *, batch: bool = False) -> int | None:
+    """What prompt caching saved in one reply, in billionths of a dollar; negative if it only cost.
+
+    Against the same prompt without any of it written or read; `None` when a price is not known.
+    """
+    if not usage.cache_creation_input_tokens and not usage.cache_read_input_tokens:
+        return 0
+    kept = Usage(service_tier=usage.service_tier, speed=usage.speed, inference_geo=usage.inference_geo)
+    plain = kept.model_copy(
+        update={"input_tokens": usage.prompt_tokens, "output_tokens": usage.output_tokens}
+    )
+    without = cost_nanos(model, plain, batch=batch)
+    paid = cost_nanos(model, usage.model_copy(update={"web_search_requests": 0}), batch=batch)
+    return None if without is None or paid is None else without - paid
+
+
 def cost_usd(model: str, usage: Usage, *, batch: bool = False, at: datetime | None = None) -> Decimal | None:
     """What one reply cost, or `None` when the model or a price it needs is unknown; never 0 for that.
 

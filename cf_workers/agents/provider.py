@@ -1,6 +1,7 @@
 """How is a model asked, once, so that the call ends in time, can be stopped, and fails in our own terms?
 
-The only module that imports the provider's SDK, and it does so when it is first needed: that takes a second.
+The only module that imports the provider's SDK, though `batch_api` names its types, and it does so when it is
+first needed: that takes a second.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cf_workers.agents import verdict
@@ -101,10 +103,19 @@ class AnthropicProvider:
             if not self._clients:
                 self._clients = _outcome(self._make_clients, judge)
 
-    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
+    def ask(
+        self,
+        call: AgentCall,
+        token: CancelToken | None = None,
+        *,
+        began: Callable[[], object] | None = None,
+    ) -> AgentReply:
         """Ask once, and come back within `call.timeout_seconds` or soon after the token is cancelled.
 
         A reply that arrived whole is returned even if the token was cancelled meanwhile: it is paid for.
+
+        Args:
+            began: called once, by this thread, as soon as the reply begins; such a call is streamed.
 
         Raises:
             TransientError: the same call may succeed later; carries `retry_after` where the API said so.
@@ -124,10 +135,32 @@ class AnthropicProvider:
 
         try:
             with airborne(flight):
-                return _outcome(lambda: self._converse(call, flight, billed), judge_this)
+                return _outcome(lambda: self._converse(call, flight, billed, began), judge_this)
         finally:
             if forget is not None:
                 forget()
+
+    def use(self, work: Callable[[anthropic.Anthropic], T], *, timeout_seconds: float | None = None) -> T:
+        """Do something else than ask with one of the SDK's clients; what it raises is told in our own terms.
+
+        Args:
+            timeout_seconds: bound on all of it.
+
+        Raises:
+            ExecutionError: as `ask` does.
+        """
+        self.warm()
+        if timeout_seconds is None:
+            return _outcome(lambda: work(self._client()), judge)
+        flight = Flight(time.monotonic() + timeout_seconds)
+
+        def judge_this(error: Exception) -> Exception:
+            if flight.aborted == "deadline":
+                return verdict.of_break("timeout", seconds=timeout_seconds)
+            return judge(error, answered=flight.answered)
+
+        with airborne(flight):
+            return _outcome(lambda: work(self._client()), judge_this)
 
     def close(self) -> None:
         """Close all connections of this process; the next call makes new ones."""
@@ -187,9 +220,12 @@ class AnthropicProvider:
         connect = self._policy.connect_timeout_seconds
         return httpx2.Timeout(seconds + 1, connect=connect, pool=connect)
 
-    def _converse(self, call: AgentCall, flight: Flight, billed: list[Usage]) -> AgentReply:
+    def _converse(
+        self, call: AgentCall, flight: Flight, billed: list[Usage], began: Callable[[], object] | None
+    ) -> AgentReply:
         request = build_request(call, cache_ttl=self._policy.cache_ttl)
-        turn_once = self._stream if call.max_tokens > self._policy.stream_above_tokens else self._create
+        streamed = began is not None or call.max_tokens > self._policy.stream_above_tokens
+        turn_once = partial(self._stream, began=_once(began)) if streamed else self._create
         timeout = self._timeout(call.timeout_seconds)
         text = ""
         for _ in range(self._policy.max_turns):
@@ -214,11 +250,18 @@ class AnthropicProvider:
         billed.append(usage_of(message))
         return _Turn(message, raw.headers)
 
-    def _stream(self, request: dict[str, Any], timeout: httpx2.Timeout, billed: list[Usage]) -> _Turn:
+    def _stream(
+        self,
+        request: dict[str, Any],
+        timeout: httpx2.Timeout,
+        billed: list[Usage],
+        *,
+        began: Callable[[], object],
+    ) -> _Turn:
         raw = self._client().messages.with_raw_response.create(**request, timeout=timeout, stream=True)
         assembly = Assembly()
         try:
-            _assemble(raw.http_response, assembly)
+            _assemble(raw.http_response, assembly, began)
         finally:
             raw.http_response.close()
             if assembly.message is not None:
@@ -252,7 +295,13 @@ def _outcome(work: Callable[[], T], verdict_on: Callable[[Exception], Exception]
     raise failure.with_traceback(None)
 
 
-def _assemble(response: httpx2.Response, assembly: Assembly) -> None:
+def _once(told: Callable[[], object] | None) -> Callable[[], object]:
+    """A call that does something the first time only."""
+    left = [] if told is None else [told]
+    return lambda: left.pop()() if left else None
+
+
+def _assemble(response: httpx2.Response, assembly: Assembly, began: Callable[[], object]) -> None:
     import anthropic
 
     for event in anthropic.Stream.raw_events(response):
@@ -260,6 +309,7 @@ def _assemble(response: httpx2.Response, assembly: Assembly) -> None:
             raise StreamRefusalError(event_failure(event.data, response.status_code, response.headers))
         if event.event is not None and event.event != "ping" and event.data:
             assembly.feed(event.json())
+            began()
 
 
 def _judge_call(error: Exception, call: AgentCall, flight: Flight, token: CancelToken | None) -> Exception:

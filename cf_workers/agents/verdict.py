@@ -174,7 +174,10 @@ def cancelled(reason: str | None) -> CancelledError:
 
 def missing_credentials() -> CredentialsError:
     """The verdict when there is no key at all; nothing was sent."""
-    hint = "Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) in the environment of the worker process."
+    hint = (
+        "Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN) in the environment of the worker process; "
+        "to try without a key: `cf-workers simulate-api`."
+    )
     return CredentialsError("There are no credentials for the API.", {"kind": "credentials", "hint": hint})
 
 

@@ -9,9 +9,10 @@ changed anywhere, or copied to another key, is none.
 Times are Unix milliseconds; the Lua scripts read them and the cost. The cost is in billionths of a dollar, or
 `-` when the price is unknown.
 
-The longest text of a document stands outside its JSON, under NAME of the object REST, and only it is
-compressed: a hit then decodes it in one go, instead of looking through it for escapes. SIZE is that of the
-text unpacked. LZ4 unpacks some ten times as fast as zlib, at two thirds of its gain.
+The longest text of a document stands outside its JSON, and only it is compressed: a hit decodes it in one
+go, instead of looking through it for escapes. It is the value under NAME of the object REST; without NAME
+there is none, without REST it is the document. SIZE is that of the text unpacked. LZ4 unpacks some ten times
+as fast as zlib, at two thirds of its gain.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Head:
 
 
 class Encoded(NamedTuple):
-    """A document as bytes: `[name, rest]` in JSON, and its longest text, which belongs into `rest`."""
+    """A document as bytes: `[name, rest]` in JSON, and its longest text."""
 
     rest: bytes
     text: bytes
@@ -95,12 +96,15 @@ def encode(document: Any) -> Encoded:
     Raises:
         TypeError, ValueError: it is not JSON.
     """
-    name, text = None, ""
-    if type(document) is dict:
-        texts = ((one, value) for one, value in document.items() if type(one) is type(value) is str)
-        name, text = max(texts, key=lambda pair: len(pair[1]), default=(None, ""))
-    rest = document if name is None else {one: value for one, value in document.items() if one != name}
-    return Encoded(_bytes(canonical_json([name, rest])), _bytes(text))
+    if isinstance(document, str):
+        return Encoded(b'["",null]', _bytes(document))
+    members = document.items() if isinstance(document, dict) else ()
+    texts = [(name, text) for name, text in members if isinstance(name, str) and isinstance(text, str)]
+    if not texts:
+        return Encoded(_bytes(canonical_json([None, document])), b"")
+    longest, text = max(texts, key=lambda named: len(named[1]))
+    rest = {name: value for name, value in document.items() if name != longest}
+    return Encoded(_bytes(canonical_json([longest, rest])), _bytes(text))
 
 
 def seal(key: str, head: Head, document: Encoded, secret: bytes, *, compress_above: int) -> bytes:
@@ -172,8 +176,11 @@ def _text(body: memoryview, encoding: bytes, size: int) -> str:
 
 def _joined(rest: bytes, text: str) -> Any:
     name, document = json.loads(rest.decode("utf-8", "surrogatepass"))
-    if name is not None:
-        document[name] = text
+    if name is None:
+        return document
+    if document is None:
+        return text
+    document[name] = text
     return document
 
 

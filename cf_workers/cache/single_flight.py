@@ -115,6 +115,8 @@ class SingleFlight:
         self._entries = entries
         self._clock = clock
         self.policy = policy or CachePolicy()
+        self._shards = [keys.cache_shard(number) for number in range(self.policy.shards)]
+        self._seek = _SEEK.bare(client)
 
     def seek(self, key: str, *, holder: str, waiter: str) -> Hit | Standing:
         """The answer to a call, or what the caller should do about it; one round trip for both.
@@ -126,19 +128,13 @@ class SingleFlight:
             holder: names this attempt, and no other in the fleet.
             waiter: by which the caller can be woken, the same whenever it asks; for example its run and step.
         """
-        args = {
-            "digest": key,
-            "holder": holder,
-            "waiter": waiter,
-            "lease_ms": self._lease_ms,
-            "ttl_ms": int(self.policy.ttl_seconds * 1000),
-            "now": self._given_ms(),
-            "waiting_ms": int(_WAITING_SECONDS * 1000),
-        }
-        keys = self._of(key, "entries", "lru", "counters", "flight", "waiters", "outcomes")
+        shard, flight = self._shards[shard_of(key, len(self._shards))], self._flight(key)
+        keys = (shard.entries, shard.lru, shard.counters, flight.flight, flight.waiters, flight.outcomes)
+        ttl_ms, now = int(self.policy.ttl_seconds * 1000), self._given_ms() or ""
+        asked = (*keys, key, holder, waiter, self._lease_ms, ttl_ms, now, int(_WAITING_SECONDS * 1000))
         for _ in range(_LOOKS):
             secret = self._entries.secret()
-            verdict, at, text, now_ms, *found = _SEEK(self._client, keys, args)
+            verdict, at, text, now_ms, *found = self._seek(*asked)
             hit = self._entries.hit_of(key, now_ms, found, secret) if found else None
             if hit is not None:
                 return hit

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.completion import agent_names
 from cf_workers.cli.output import columns, notice, print_document, problem_text, styled, warn
 from cf_workers.cli.session import Noun, session
 
@@ -40,7 +41,7 @@ def list_agents() -> None:
 
 
 @agents.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 def show(name: str) -> None:
     """Show what would be sent to the model for agent NAME, and its settings."""
     context = _context()

@@ -17,7 +17,8 @@ from cf_workers.errors import InputError
 if TYPE_CHECKING:
     from cf_workers.cache import CacheStats, Inspection
     from cf_workers.client import Client
-    from cf_workers.client.warming import Line, Warmed
+    from cf_workers.client.warming import Warmed
+    from cf_workers.warming import Line
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NANOS = 1_000_000_000
@@ -128,10 +129,8 @@ def warm(file: Path) -> None:
 
     Every line is checked before anything is sent. Answers that are known already are not asked for again.
     """
-    from cf_workers.client.warming import read_lines
-
     with _client() as client:
-        lines = read_lines(client, _texts(file))
+        lines = client.warmer.read(_texts(file))
         ended = _warm(client, lines)
     document = _warmed_document(ended)
     if session().json:
@@ -144,11 +143,11 @@ def warm(file: Path) -> None:
 
 def _warm(client: Client, lines: list[Line]) -> list[Warmed]:
     from cf_workers.cli.workforce import Workforce
-    from cf_workers.client.warming import unknown, warm
+    from cf_workers.client.warming import warm
 
     ended: list[Warmed] = []
     with Workforce(client) as workforce:
-        if unknown(client, lines):
+        if not all(map(client.warmer.knows, lines)):
             workforce.require()
         with click.progressbar(length=len(lines), label="Warming the cache", file=sys.stderr) as bar:
 
@@ -187,13 +186,11 @@ def _tell_warmed(document: Mapping[str, Any]) -> None:
 
 
 def _texts(file: Path) -> list[str]:
-    try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return raw.decode("utf-8-sig").split("\n")
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is not UTF-8", {"hint": "convert it, for example with iconv"}) from None
+    from cf_workers.warming import decoded, read_texts
+
+    if str(file) == "-":
+        return decoded(sys.stdin.buffer.read(), "standard input")
+    return read_texts(file)
 
 
 def _confirm(found: CacheStats) -> None:

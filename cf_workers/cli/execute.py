@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.completion import agent_names
 from cf_workers.cli.output import (
     cost_text,
     counted,
@@ -19,21 +20,24 @@ from cf_workers.cli.output import (
     tokens_text,
 )
 from cf_workers.cli.session import Verb, session
-from cf_workers.errors import InputError
+from cf_workers.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from cf_workers.answers import KnownAnswers
     from cf_workers.client import Client
     from cf_workers.planning import ExecutionOptions, Planned
 
 STDIN = "-"
+RUN = "run"
 
 
 @click.command("execute", cls=Verb)
-@click.argument("agent")
+@click.argument("agent", shell_complete=agent_names)
 @click.argument("task", required=False)
 @click.option("--async/--sync", "enqueue", default=None, help="On a worker (default), or in this process.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
-@click.option("--model", help="Instead of the agent's own.")
+@click.option("--model", help="Instead of the agent's own; auto: as the project's rules choose.")
+@click.option("--complexity", metavar="TIER", help="simple, standard or complex: chooses the model.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Bound of the answer.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of an attempt."
@@ -42,6 +46,7 @@ STDIN = "-"
 @click.option("--temperature", type=float, help="Accepted for old scripts; never sent.")
 @click.option("--no-cache", is_flag=True, help="Ask again even if the answer is known.")
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
+@click.option("--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Its budget.")
 @click.option("--no-memory", is_flag=True, help="Without earlier executions in the prompt.")
 def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any) -> None:
     """Run AGENT on TASK and print its answer.
@@ -59,13 +64,16 @@ def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any)
 
     options = ExecutionOptions(
         model=chosen["model"],
+        complexity=chosen["complexity"],
         max_tokens=chosen["max_tokens"],
         timeout_seconds=chosen["timeout"],
         cacheable=False if chosen["no_cache"] else None,
         fail_fast=chosen["fail_fast"],
+        max_cost_usd=chosen["max_cost"],
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_execution(agent, text, options)
+        _tell_choice(planned, text)
         if _runs_here(client, chosen["enqueue"], chosen["detach"]):
             document = _execute_here(client, planned, text)
         elif chosen["detach"]:
@@ -77,6 +85,23 @@ def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any)
     show_execution(document)
     if not document["success"]:
         ctx.exit(1)
+
+
+def _tell_choice(planned: Planned, task: str) -> None:
+    """Say which model the rules have chosen, and what a call of it costs."""
+    (step,) = planned.plan.steps
+    if step.chosen is None:
+        return
+    from cf_workers.agents.definition import AgentDefinition
+    from cf_workers.agents.estimate import likely_nanos, most_nanos
+    from cf_workers.answers import call_for
+
+    definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
+    call = call_for(definition, step, task=task)
+    likely, most = (
+        cost_text(None if nanos is None else nanos / 1e9) for nanos in (likely_nanos(call), most_nanos(call))
+    )
+    notice(f"model {step.model} ({step.chosen}): about {likely}, at most {most} a call")
 
 
 def read_task(ctx: click.Context, task: str | None, task_file: Path | None) -> str:
@@ -144,25 +169,52 @@ def _runs_here(client: Client, enqueue: bool | None, detach: bool) -> bool:
 def _execute_here(client: Client, planned: Planned, task: str) -> Mapping[str, Any]:
     from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
     from cf_workers.resilience.backoff import BackoffPolicy
+    from cf_workers.tasks.budgeted import Capped
     from cf_workers.tasks.inline import InlinePolicy, execute_inline
 
     settings = client.settings
     backoff = BackoffPolicy(
         settings.retry.backoff_seconds, settings.retry.backoff_max_seconds, settings.retry.jitter
     )
+    _only_its_own_budget(planned)
     model = AnthropicProvider(ProviderPolicy(threads=1))
     try:
         return execute_inline(
             planned,
             task,
-            model=model,
+            model=Capped(model, planned.limits[0]) if planned.limits else model,
             retrying=lambda attempt, wait, error: notice(
                 f"attempt {attempt} failed: {error}; again in {wait:.1f} s"
             ),
+            known=_known_answers(client, planned),
             policy=InlinePolicy(settings.agents.max_retries, backoff),
         )
     finally:
         model.close()
+
+
+def _known_answers(client: Client, planned: Planned) -> KnownAnswers | None:
+    """What the cache knows, if this execution may use it and there is a server; none is started for it."""
+    from cf_workers.answers import is_cacheable, known_answers
+    from cf_workers.application import with_running_server
+
+    if not is_cacheable(client.local, planned.plan.steps[0]):
+        return None
+    return known_answers(with_running_server(client.local))
+
+
+def _only_its_own_budget(planned: Planned) -> None:
+    """Budgets that others spend as well are kept on the server, which this way of executing goes without.
+
+    Raises:
+        ConfigError: there is such a budget.
+    """
+    shared = [limit.scope for limit in planned.limits if limit.scope != RUN]
+    if shared:
+        raise ConfigError(
+            f"the budget {shared[0]} cannot hold for an execution in this process",
+            {"hint": "leave --sync out: workers share their budgets through the server"},
+        )
 
 
 def _detach(client: Client, agent: str, task: str, options: ExecutionOptions) -> dict[str, Any]:

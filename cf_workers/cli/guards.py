@@ -88,9 +88,13 @@ def limits() -> None:
 @limits.command("status")
 def limits_status() -> None:
     """Show how full the buckets are, what is in flight, who waits and why."""
-    found = _guards()
+    from cf_workers.client import Client
+
+    with Client(config=session().config, announce=notice) as client:
+        found, unasked = client.operations.guards(), client.operations.unasked()
     if session().json:
-        print_document({"limits": [{**one.document(), "scope": str(one.scope)} for one in found]})
+        limits = [{**one.document(), "scope": str(one.scope)} for one in found]
+        print_document({"limits": limits, "unasked": asdict(unasked)})
         return
     if not found:
         notice(_NOTHING)
@@ -98,6 +102,9 @@ def limits_status() -> None:
         click.echo(styled(str(one.scope), bold=True))
         for line in _lines(one):
             click.echo(f"  {line}")
+    if unasked.calls or unasked.failures:
+        went = f"{counted(unasked.calls, 'call')} went by the guards"
+        notice(f"{went}, since Redis failed them {counted(unasked.failures, 'time')}")
 
 
 def _lines(one: ScopeStatus) -> Iterator[str]:
@@ -116,6 +123,9 @@ def _lines(one: ScopeStatus) -> Iterator[str]:
     yield f"waiting: {one.waiters.total}{_why(one.waiters.reasons)}{_split('lane', one.waiters.lanes)}"
     if len(one.waiters.tenants) > 1:
         yield f"tenants that wait{_split('', one.waiters.tenants)}"
+    if one.refused:
+        numbers = {reason.replace("_", " "): number for reason, number in one.refused.items()}
+        yield f"refused so far{_split('', numbers)}"
     if one.breaker.state != "closed":
         yield f"breaker: {one.breaker.state.replace('_', '-')}, for {_ahead(one, one.breaker.until)} more"
     if one.gate_until is not None:
@@ -152,10 +162,3 @@ def _ago(one: ScopeStatus, moment: float | None) -> str:
 
 def _ahead(one: ScopeStatus, moment: float | None) -> str:
     return "-" if moment is None else seconds_text(max(0.0, moment - one.now))
-
-
-def _guards() -> list[ScopeStatus]:
-    from cf_workers.client import Client
-
-    with Client(config=session().config, announce=notice) as client:
-        return client.operations.guards()

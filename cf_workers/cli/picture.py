@@ -28,11 +28,12 @@ _MARKS = {
     "skipped": ("-", "yellow"),
     "cancelled": ("-", "yellow"),
     "retrying": ("↻", "yellow"),
+    "parked": ("‖", "yellow"),
     "waiting": ("·", "dim"),
 }
 _COLUMNS = ("", "step", "agent", "state", "time", "tries", "tokens", "cost")
 _RIGHT = frozenset({"time", "tries", "tokens", "cost"})
-_URGENCY = {"running": 0, "retrying": 1, "failed": 2, "waiting": 3}
+_URGENCY = {"running": 0, "retrying": 1, "parked": 1, "failed": 2, "waiting": 3}
 
 
 class Picture:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from cf_workers import __version__
 from cf_workers.cli.output import InterruptedByUserError, error_document, print_document, show_error
@@ -23,13 +24,16 @@ COMMANDS = {
     "run-workflow": ("cf_workers.cli.run_workflow:run_workflow", "Run a workflow of agents."),
     "batch": ("cf_workers.cli.batch:batch", "Run a file of executions and workflows, one a line."),
     "schedule": ("cf_workers.cli.schedule:schedule", "Scheduled runs, as beat sees them: list, run."),
-    "runs": ("cf_workers.cli.runs:runs", "Runs and executions: list, show, watch, explain, cancel, retry."),
+    "up": ("cf_workers.cli.up:up", "The whole local stack: server, workers, beat, Flower."),
+    "runs": ("cf_workers.cli.runs:runs", "Runs: list, show, watch, explain, cancel, retry."),
     "agents": ("cf_workers.cli.agents:agents", "The project's agents: list, show."),
     "workflow": ("cf_workers.cli.workflow:workflow", "Workflows: list, show, validate, plan."),
     "breaker": ("cf_workers.cli.guards:breaker", "Circuit breakers: status, reset."),
     "limits": ("cf_workers.cli.guards:limits", "Rate limits, calls in flight, who waits: status."),
     "config": ("cf_workers.cli.config:config", "Settings and project file: show, validate, migrate, schema."),
+    "budget": ("cf_workers.cli.budget:budget", "Budgets: status, set, unset."),
     "health": ("cf_workers.cli.health:health", "Can work be done? For machines."),
+    "doctor": ("cf_workers.cli.doctor:doctor", "What is wrong here, and what to do about it? For people."),
     "cache": (
         "cf_workers.cli.cache:cache",
         "The response cache: stats, clear, invalidate, warm, inspect.",
@@ -39,6 +43,7 @@ COMMANDS = {
         "cf_workers.cli.simulate_api:simulate_api",
         "Serve a local stand-in for the Anthropic API.",
     ),
+    "completion": ("cf_workers.cli.completion:completion", "Completion for bash, zsh and fish."),
     "demo": ("cf_workers.cli.demo:demo", "A tour on this machine, on the stand-in unless --real."),
 }
 """Name, where the command is, and what it does in a line."""
@@ -73,6 +78,16 @@ class Program(Noun):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, without loading them, or the options."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: Any
     ) -> NoReturn:
@@ -102,6 +117,9 @@ class Program(Noun):
 
 def _refused(error: click.ClickException, chosen: Session) -> int:
     ctx = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not chosen.json:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     hint = f"see `{ctx.command_path} --help`" if ctx is not None else None
     if isinstance(error, click.UsageError) and ctx is not None and not chosen.json:
         click.echo(ctx.get_usage(), err=True)

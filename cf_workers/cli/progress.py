@@ -74,14 +74,12 @@ def interruptible(run: str, workforce: Workforce | None = None, *, what: str = "
         yield
     except KeyboardInterrupt:
         own = workforce is not None and workforce.is_own
-        follow_up = (
-            f"follow it with `cf-workers runs watch {run}`, stop it with `cf-workers runs cancel {run}`"
-        )
-        state = "goes on"
+        stop = f"stop it with `cf-workers runs cancel {run}`"
+        follow_up, state = f"follow it with `cf-workers runs watch {run}`, {stop}", "goes on"
         if own:
             notice("Stopping the local worker; Ctrl-C again stops it at once.")
             state = "is kept and waits for a worker, since the one of this command has ended"
-            follow_up = f"start a worker with `celery -A cf_workers worker`; {follow_up}"
+            follow_up = f"go on with it with `cf-workers runs watch {run}`, {stop}"
         raise InterruptedByUserError(
             f"interrupted; {what} {run} {state}", {"hint": follow_up, "run_id": run}
         ) from None

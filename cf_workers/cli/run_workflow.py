@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import notice, print_document
 from cf_workers.cli.report import run_report
 from cf_workers.cli.session import Verb, session
 from cf_workers.errors import InputError
+from cf_workers.workflows.spec import Lane
 
 if TYPE_CHECKING:
     from cf_workers.cli.workforce import Workforce
@@ -18,14 +20,20 @@ if TYPE_CHECKING:
 
 
 @click.command("run-workflow", cls=Verb)
-@click.argument("workflow", metavar="NAME|FILE")
+@click.argument("workflow", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--task", help="Shown to every step; needed by workflows that are plain lists.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Fills {{ inputs.NAME }}.")
 @click.option("--parallel/--sequential", default=True, help="Whether independent steps run at once.")
 @click.option("--pass-output/--no-pass-output", default=True, help="Whether steps see others' outputs.")
+@click.option(
+    "--lane", type=click.Choice(get_args(Lane)), help="Of steps that name none; `batch` is half the price."
+)
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of the run.")
+@click.option(
+    "--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Budget of the run; it parks beyond."
+)
 def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chosen: Any) -> None:
     """Run a workflow of the project, or of a JSON file, and print the results of its steps."""
     values = read_inputs(inputs)
@@ -34,10 +42,17 @@ def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chose
     from cf_workers.planning import WorkflowOptions
 
     options = WorkflowOptions(
-        sequential=not chosen["parallel"], pass_output=chosen["pass_output"], fail_fast=chosen["fail_fast"]
+        sequential=not chosen["parallel"],
+        pass_output=chosen["pass_output"],
+        lane=chosen["lane"] or "interactive",
+        fail_fast=chosen["fail_fast"],
+        max_cost_usd=chosen["max_cost"],
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_workflow(workflow, task, inputs=values, options=options)
+        for step in planned.plan.steps:
+            if step.chosen is not None:
+                notice(f"model of {step.id}: {step.model} ({step.chosen})")
         with Workforce(client, queues_of(step.lane for step in planned.plan.steps)) as workforce:
             if not chosen["detach"]:
                 workforce.require()

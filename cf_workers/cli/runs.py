@@ -84,12 +84,14 @@ def show(run: str) -> None:
 @click.argument("run")
 def watch(run: str) -> None:
     """Follow RUN until it has ended; ends as `run-workflow` does."""
-    from cf_workers.cli.workforce import Workforce
+    from cf_workers.cli.workforce import Workforce, queues_of
 
     with _client() as client:
-        if client.history.status(run) not in FINAL:
-            client.require_worker()
-        _await(client, run, Workforce(client))
+        lanes = {step.lane for step in client.history.plan(run).steps}
+        with Workforce(client, queues_of(lanes)) as workforce:
+            if client.history.status(run) not in FINAL:
+                workforce.require()
+            _await(client, run, workforce)
 
 
 @runs.command("explain")

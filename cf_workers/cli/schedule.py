@@ -35,6 +35,9 @@ def list_schedules() -> None:
     for one in found:
         if one.error is not None:
             warn(f"{one.name} does not tick: {one.error.message}")
+    unseen = [one.name for one in found if one.unseen]
+    if unseen:
+        notice(f"no beat has seen {', '.join(unseen)} yet: start one with `celery -A cf_workers beat`")
 
 
 @schedule.command("run")

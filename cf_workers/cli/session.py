@@ -31,7 +31,7 @@ def session() -> Session:
 def asks_for_json(words: Sequence[str]) -> bool:
     """Whether an argument list asks for JSON, for when it is too wrong to be parsed."""
     words = words[: words.index("--")] if "--" in words else words
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     return any(
         word in {"--json", "--format=json"} or (word, after) == ("--format", "json") for word, after in pairs
     )

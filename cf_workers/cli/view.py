@@ -21,9 +21,9 @@ class StepView:
     """One step.
 
     Args:
-        status: `waiting|running|retrying` or how it ended.
+        status: `waiting|running|retrying|parked` or how it ended.
         cost: US dollars; `None` when the price is unknown.
-        note: why it tries again.
+        note: why it tries again, or waits to be let in.
     """
 
     id: str
@@ -59,6 +59,8 @@ class StepView:
         elif kind == "retrying":
             self.status = "retrying"
             self.note = f"{data.get('reason', '')}; again in {float(data.get('countdown', 0)):.1f} s"
+        elif kind == "parked":
+            self.status, self.note = kind, data.get("reason", "")
         elif kind in ENDED:
             self.status, self.finished, self.note = kind, event.at, ""
             self.attempts = int(data.get("attempts", self.attempts))
@@ -134,6 +136,8 @@ def told(event: RunEvent, view: RunView) -> str | None:
         about = [f"agent {step.agent}"] if step.agent != step.id else []
         again = [f"attempt {step.attempts}"] if step.attempts > 1 else []
         return f"{step.id}: started{' (' + ', '.join(about + again) + ')' if about + again else ''}"
+    if step.status == "parked":
+        return f"{step.id}: waits: {step.note}"
     if step.status == "retrying" and event.data.get("reason") == _DRAINING:
         return f"{step.id}: given back by a worker that stops"
     if step.status == "retrying":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import columns, counted, notice, print_document, styled
 from cf_workers.cli.session import Noun, session
 
@@ -43,7 +45,7 @@ def list_workflows() -> None:
 
 
 @workflow.command("show")
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--mermaid", is_flag=True, help="As a Mermaid flow chart.")
 def show(name: str, mermaid: bool) -> None:
     """Show a workflow: its steps, what they wait for, its inputs."""
@@ -73,7 +75,7 @@ def show(name: str, mermaid: bool) -> None:
 
 
 @workflow.command("validate")
-@click.argument("name", metavar="[NAME|FILE]", required=False)
+@click.argument("name", metavar="[NAME|FILE]", required=False, shell_complete=workflow_names)
 def validate(name: str | None) -> None:
     """Check one workflow, or the whole project; every problem is listed."""
     from cf_workers.planning import check_project, plan_workflow
@@ -95,26 +97,49 @@ def validate(name: str | None) -> None:
 
 
 @workflow.command("plan")
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", shell_complete=workflow_names)
 @click.option("--sequential", is_flag=True, help="As `run-workflow --sequential` would run it.")
-def plan(name: str, sequential: bool) -> None:
-    """Print what a workflow compiles to: groups, chords, critical path."""
+@click.option("--cost", is_flag=True, help="What it would cost and take; needs the server.")
+@click.option("--task", help="As for `run-workflow`, to foresee cache hits.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="As for `run-workflow`.")
+def plan(name: str, sequential: bool, cost: bool, task: str | None, inputs: Sequence[str]) -> None:
+    """Print what a workflow compiles to: groups, chords, critical path; with --cost a quote."""
+    from cf_workers.cli.quote import quote_document, show_quote
+    from cf_workers.cli.run_workflow import read_inputs
     from cf_workers.client import compiled_document
     from cf_workers.planning import WorkflowOptions, plan_workflow
 
-    client = _client()
+    values = read_inputs(inputs)
     options = WorkflowOptions(sequential=sequential)
-    planned = plan_workflow(client.workflow(name), client.project, client.settings, options)
-    document = compiled_document(planned.plan)
+    with _client() as client:
+        spec = client.workflow(name)
+        planned = plan_workflow(
+            spec, client.project, client.settings, options, task=task, inputs={**_defaults(spec), **values}
+        )
+        document = compiled_document(planned.plan)
+        quote = client.quote(spec, task, inputs=values, options=options) if cost else None
     if session().json:
-        print_document({"success": True, **document})
+        priced = {} if quote is None else {"quote": quote_document(quote)}
+        print_document({"success": True, **document, **priced})
         return
+    _show_plan(document)
+    if quote is not None:
+        show_quote(quote)
+
+
+def _defaults(spec: WorkflowSpec) -> dict[str, str]:
+    return {name: value for name, value in spec.inputs if value is not None}
+
+
+def _show_plan(document: dict[str, Any]) -> None:
     click.echo(styled(f"{document['workflow_name']}: {counted(document['steps'], 'step')}", bold=True))
     for line in document["canvas"]:
         click.echo(f"  {line}")
     path = document["critical_path"]
     click.echo(f"critical path: {' -> '.join(path) or '-'} ({counted(len(path), 'step')})")
     click.echo(f"messages: {document['messages']}, one a step and one for the end of the run")
+    for step, choice in document["chosen_models"].items():
+        click.echo(f"model of {step}: {choice['model']} ({choice['reason']})")
 
 
 def draw(spec: WorkflowSpec) -> str:

@@ -17,12 +17,16 @@ from cf_workers.cli.companions import Companion, leaving_on_sigterm
 from cf_workers.cli.output import notice, warn
 from cf_workers.errors import NoWorkerError
 from cf_workers.wire import CONTROL, INTERACTIVE
+from cf_workers.workflows.spec import Lane, queue_of
 
 if TYPE_CHECKING:
     from cf_workers.client import Client
 
-READY_WITHIN = 40.0
+READY_WITHIN = 60.0
 DRAIN_SECONDS = 5.0
+OTHERS_SECONDS = 180.0
+"""More than a call of the default time-out takes: cut off, it would be paid for nothing."""
+
 LOOK_AGAIN = 0.1
 LOCAL_CONCURRENCY = 20
 MOST_STARTS = 3
@@ -72,11 +76,21 @@ class Workforce:
         if self._missing():
             warn("no worker listens: this waits until one is started (`celery -A cf_workers worker`)")
 
-    def close(self) -> None:
-        """Stop the worker that was started, if one was; calls in flight get a little time to end."""
+    def close(self, *, hurried: bool = True) -> None:
+        """Stop the worker that was started, if one was; calls in flight get a little time to end.
+
+        Args:
+            hurried: false when what was waited for has ended: what the worker still does is then done for
+                other commands, and may take its time.
+        """
         own, self._own = self._own, None
-        if own is not None:
-            own.stop(patience=DRAIN_SECONDS)
+        if own is None:
+            return
+        ended = own.ask_to_end(patience=DRAIN_SECONDS)
+        if not ended and not hurried:
+            notice("The local worker ends what it has begun for other commands; Ctrl-C stops it at once.")
+            own.wait(OTHERS_SECONDS)
+        own.insist()
 
     def __enter__(self) -> Self:
         self._leaving.__enter__()
@@ -86,7 +100,7 @@ class Workforce:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.close()
+            self.close(hurried=error is not None)
         finally:
             self._leaving.__exit__(None, None, None)
 
@@ -118,6 +132,6 @@ class Workforce:
             time.sleep(LOOK_AGAIN)
 
 
-def queues_of(lanes: Iterable[str]) -> set[str]:
+def queues_of(lanes: Iterable[Lane]) -> set[str]:
     """The queues that a run of steps in these lanes needs; its end is a message of its own."""
-    return {CONTROL, *lanes}
+    return {CONTROL, *map(queue_of, lanes)}

@@ -16,11 +16,15 @@ from celery import Celery, Signature
 from kombu.exceptions import OperationalError
 
 from cf_workers._redis import Keys, connect, describe_url
-from cf_workers.answers import open_cache
+from cf_workers.agents.definition import AgentCall
+from cf_workers.answers import is_cacheable, key_of, open_cache
 from cf_workers.application import Context, open_context
+from cf_workers.budgets import Ledger, Limit
 from cf_workers.cache import Cache
+from cf_workers.client.budgeting import Budgets
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
+from cf_workers.client.quote import Quote, Quoter
 from cf_workers.client.results import Outcome
 from cf_workers.client.schedules import Schedules
 from cf_workers.client.short_cut import ShortCut
@@ -29,27 +33,31 @@ from cf_workers.planning import (
     ExecutionOptions,
     Planned,
     WorkflowOptions,
+    check_execution,
     check_list_task,
     check_task,
     check_timeout,
-    plan_execution,
     plan_workflow,
     read_options,
     record_options,
     resolve_inputs,
 )
-from cf_workers.project import Project, parse_workflow, read_workflow_file
+from cf_workers.project import BudgetsSection, Project, parse_workflow, read_workflow_file
+from cf_workers.project.budgets import RUN
 from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
-from cf_workers.schedules import Ledger
+from cf_workers.schedules import Ledger as ScheduleLedger
 from cf_workers.settings import Settings
+from cf_workers.warming import Warmer
 from cf_workers.wire import INTERACTIVE, RUN_AGENT
+from cf_workers.workflows.accounts import Accounts
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import FINAL, History
 from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import live_workers
+from cf_workers.workflows.plan import PlannedStep
 from cf_workers.workflows.record import NewRun, RunStore
 from cf_workers.workflows.spec import Lane, WorkflowSpec
 
@@ -87,6 +95,20 @@ class Client:
         """
         return self._open()
 
+    @cached_property
+    def warmer(self) -> Warmer:
+        """What is to be in the cache before anybody asks, and what is."""
+        return Warmer(self.context, lambda: self.cache)
+
+    @cached_property
+    def local(self) -> Context:
+        """Project and settings, which need no server; without a configured one it names none.
+
+        Raises:
+            ConfigError: a setting cannot be used, or the named project is not there.
+        """
+        return self.__dict__.get("context") or self._open(need_server=False)
+
     @property
     def project(self) -> Project:
         """The project as it is now; needs no server.
@@ -94,12 +116,17 @@ class Client:
         Raises:
             ConfigError: there is none, or its file cannot be read.
         """
-        return self._here.project
+        return self.local.project
+
+    @property
+    def project_path(self) -> Path | None:
+        """The project file; `None` where there is none. Needs no server."""
+        return self.local.project_path
 
     @property
     def settings(self) -> Settings:
         """The settings in force; needs no server."""
-        return self._here.settings
+        return self.local.settings
 
     def submit(
         self,
@@ -107,21 +134,26 @@ class Client:
         task: str,
         *,
         model: str | None = None,
+        complexity: str | None = None,
         max_tokens: int | None = None,
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
         cacheable: bool | None = None,
         lane: Lane | None = None,
         fail_fast: bool = False,
+        max_cost_usd: float | None = None,
         idempotency_key: str | None = None,
     ) -> ExecutionHandle:
         """Enqueue one execution of an agent; one whose answer is in the cache has ended when this returns.
 
         Args:
+            model: its id, or `auto` for the one that the project's rules choose.
+            complexity: the tier from which it is chosen, whatever the rules say.
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
-            lane: the queue it waits in; `interactive` if not given.
-            fail_fast: rather an error than to wait while the breaker or a limit allows no call.
+            lane: `batch` waits for a message batch, at half the price; `interactive` if not given.
+            fail_fast: rather an error than to wait while the breaker, a limit or a budget allows no call.
+            max_cost_usd: its own budget.
             idempotency_key: a second submission with the same key is the first one.
 
         Raises:
@@ -131,17 +163,20 @@ class Client:
         options = read_options(
             {
                 "model": model,
+                "complexity": complexity,
                 "max_tokens": max_tokens,
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
                 "cacheable": cacheable,
                 "lane": lane,
                 "fail_fast": fail_fast,
+                "max_cost_usd": max_cost_usd,
             }
         )
         planned = self.check_execution(agent, task, options)
         message, new = self._prepared(agent, task, planned, options, idempotency_key)
         with self.reaching():
+            self.budgets.refuse_unpriced(planned)
             found = self._launcher.record(new, planned.definitions)
             if found == new.run:
                 answer = self._short_cut.answer(planned, task)
@@ -169,21 +204,6 @@ class Client:
             self._launcher.record(new, planned.definitions)
             self._short_cut.conclude(new, answer)
         return ExecutionHandle(self, self.history, new.run)
-
-    def knows(self, agent: str, task: str, **options: Any) -> bool:
-        """Whether the answer to an execution is in the cache and would be given; it is not used.
-
-        Args:
-            options: as for `submit`.
-
-        Raises:
-            InputError: the input cannot work.
-            ServerUnreachableError: the cache's server fails.
-        """
-        planned = self.check_execution(agent, task, read_options(options))
-        key = self._short_cut.key(planned, task)
-        found = self.cache.inspect(key) if key else None
-        return found is not None and not found.stale
 
     def execute_many(
         self, calls: Iterable[tuple[str, str]], *, timeout: float | None = None, **options: Any
@@ -218,6 +238,7 @@ class Client:
         inputs: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
         timeout_seconds: float | None = None,
+        max_cost_usd: float | None = None,
         options: WorkflowOptions | None = None,
     ) -> RunHandle:
         """Enqueue a run of a workflow.
@@ -227,26 +248,31 @@ class Client:
             task: shown to every step; needed by workflows that are plain lists.
             idempotency_key: a second start with the same key is the first one.
             timeout_seconds: bound on the whole run; the workflow's own if not given.
+            max_cost_usd: the run's own budget; that of `options`, then the project's for runs if not given.
 
         Raises:
             InputError: the input cannot work; nothing was enqueued.
             ServerUnreachableError: the server does not answer.
         """
         check_timeout(timeout_seconds)
+        if max_cost_usd is not None:
+            options = replace(options or WorkflowOptions(), max_cost_usd=max_cost_usd)
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         values = resolve_inputs(spec, inputs or {})
         planned = self.check_workflow(spec, task, inputs=values, options=options)
+        name = uuid4().hex
         new = NewRun(
-            run=uuid4().hex,
+            run=name,
             kind="workflow",
             plan=planned.plan,
             task=task,
             inputs=values,
-            options=record_options(options),
+            options=record_options(name, planned, options),
             timeout_seconds=timeout_seconds or spec.timeout_seconds,
             idempotency_key=idempotency_key,
         )
         with self.reaching():
+            self.budgets.refuse_unpriced(planned)
             run = self._launcher.start(new, planned.definitions)
         return RunHandle(self, self.history, run)
 
@@ -256,11 +282,7 @@ class Client:
         Raises:
             InputError: the input cannot work.
         """
-        settings = self.settings
-        check_task(task, settings.max_task_chars)
-        if not task.strip():
-            raise InputError("the task is empty", {"hint": "say what the agent is to do"})
-        return plan_execution(agent, self.project, settings, options)
+        return check_execution(agent, task, self.project, self.settings, options)
 
     def check_workflow(
         self,
@@ -279,8 +301,37 @@ class Client:
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         check_task(task, settings.max_task_chars)
         check_list_task(spec, task)
-        resolve_inputs(spec, inputs or {})
-        return plan_workflow(spec, self.project, settings, self._allowed(options))
+        values = resolve_inputs(spec, inputs or {})
+        return plan_workflow(spec, self.project, settings, self._allowed(options), task=task, inputs=values)
+
+    def quote(
+        self,
+        workflow: Workflow | WorkflowSpec,
+        task: str | None = None,
+        *,
+        inputs: Mapping[str, str] | None = None,
+        options: WorkflowOptions | None = None,
+    ) -> Quote:
+        """What a run would likely cost and take, from executions on record and from sizes.
+
+        Args:
+            task: without it the steps are quoted as if it were empty, and no hit is foreseen for certain.
+            inputs: those that are missing count as empty.
+
+        Raises:
+            InputError: the workflow cannot work.
+            ServerUnreachableError: the server does not answer.
+        """
+        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
+        values = {**{name: value for name, value in spec.inputs if value is not None}, **(inputs or {})}
+        planned = plan_workflow(
+            spec, self.project, self.settings, self._allowed(options), task=task, inputs=values
+        )
+        return self._quote(planned, task, values, task_needed=spec.is_list and task is None)
+
+    def quote_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Quote:
+        """The same for one execution of an agent; raises as `quote` does."""
+        return self._quote(self.check_execution(agent, task, options), task, {})
 
     def workflow(self, workflow: Workflow) -> WorkflowSpec:
         """Read a workflow by name, from a file or from a mapping.
@@ -378,7 +429,23 @@ class Client:
     @cached_property
     def schedules(self) -> Schedules:
         """What runs by itself, and when."""
-        return Schedules(self, Ledger(self._redis, self._keys))
+        return Schedules(self, ScheduleLedger(self._redis, self._keys))
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """How much may still be spent, and ways to change that."""
+        return Budgets(
+            Ledger(self._redis, self._keys, self.context.settings.budget_policy),
+            self._store,
+            self.history,
+            declared=self._declared_budgets,
+            reaching=self.reaching,
+        )
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """What was executed and spent, day by day, and what executions took."""
+        return Accounts(self._redis, self._keys)
 
     @cached_property
     def history(self) -> History:
@@ -420,11 +487,6 @@ class Client:
             ConfigError: in production no secret is set.
         """
         return open_cache(self.context)
-
-    @cached_property
-    def _here(self) -> Context:
-        """Project and settings, which need no server."""
-        return self.__dict__.get("context") or self._open(need_server=False)
 
     @cached_property
     def _redis(self) -> Any:
@@ -479,7 +541,7 @@ class Client:
             args=(agent,),
             options={
                 "task_id": execution,
-                "queue": planned.plan.steps[0].lane,
+                "queue": planned.plan.steps[0].queue,
                 "argsrepr": f"agent={agent}",
                 "kwargsrepr": "{}",
             },
@@ -489,11 +551,37 @@ class Client:
             kind="agent",
             plan=planned.plan,
             task=task,
-            options=record_options(options),
+            options=record_options(execution, planned, options),
             idempotency_key=idempotency_key,
             message=dict(message),
         )
         return message, new
+
+    def _quote(
+        self, planned: Planned, task: str | None, inputs: Mapping[str, str], *, task_needed: bool = False
+    ) -> Quote:
+        quoter = Quoter(samples=self.accounts.samples, day=self.accounts.day, known=self._is_known)
+        with self.reaching():
+            return quoter.quote(planned, task=task, inputs=inputs, task_needed=task_needed)
+
+    def _is_known(self, step: PlannedStep, call: AgentCall) -> bool | None:
+        """Whether the cache would answer a call; `None` if its answer is not kept."""
+        if not self.cache.policy.enabled or not is_cacheable(self.context, step):
+            return None
+        found = self.cache.inspect(key_of(call, self.settings.answers_namespace))
+        return found is not None and not found.stale
+
+    def _declared_budgets(self) -> list[Limit]:
+        """Those of the project, if there is one, with the environment's amounts."""
+        given = self.settings.budgets
+        amounts = {"namespace": given.namespace_usd, "day": given.day_usd}
+        section = self.project.budgets if self.context.project_path is not None else BudgetsSection()
+        named = {*section.applying((), None, amounts)}
+        return [
+            *(one for one in named if one.scope != RUN),
+            *section.agents.values(),
+            *section.workflows.values(),
+        ]
 
     def _allowed(self, options: WorkflowOptions | None) -> WorkflowOptions:
         """The options with the project's features applied."""
@@ -511,11 +599,19 @@ class Client:
         """
         try:
             yield
-        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+        except redis.AuthenticationError:
             raise ServerUnreachableError(
-                f"no answer from {describe_url(self.context.redis_url)}",
+                f"{describe_url(self.context.redis_url)} does not accept the user or password",
+                {"hint": "correct the ones in CF_WORKERS_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/0"},
+            ) from None
+        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
+            broker = isinstance(error, OperationalError) and self.context.broker_url != self.context.redis_url
+            url = self.context.broker_url if broker else self.context.redis_url
+            name = "CF_WORKERS_BROKER_URL" if broker else "CF_WORKERS_REDIS_URL"
+            raise ServerUnreachableError(
+                f"no answer from {describe_url(url)}",
                 {
-                    "hint": "is it running? its address is CF_WORKERS_REDIS_URL",
+                    "hint": f"is it running? its address is {name}",
                     "cause": type(error).__name__,
                 },
             ) from None

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from cf_workers._redis import Keys, connect
 from cf_workers.application import Context
 from cf_workers.errors import InputError
-from cf_workers.resilience import Guard, Scope, ScopeStatus, Transition
+from cf_workers.resilience import Guard, Scope, ScopeStatus, Transition, Unasked
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.liveness import live_workers
 
 if TYPE_CHECKING:
     from cf_workers.health import Readiness
+    from cf_workers.reliability.queues import QueueState
     from cf_workers.workflows.explaining import Explanation
 
 _TIMEOUT_SECONDS = 5.0
@@ -50,6 +51,15 @@ class Operations:
         """
         with self._reaching():
             return [self._guard.status(scope) for scope in self._guard.scopes()]
+
+    def unasked(self) -> Unasked:
+        """How many calls went by the guards, since Redis failed.
+
+        Raises:
+            ServerUnreachableError: the server does not answer.
+        """
+        with self._reaching():
+            return self._guard.unasked()
 
     def breaker_changes(self) -> list[Transition]:
         """The latest changes of all breakers, the newest first.
@@ -92,6 +102,17 @@ class Operations:
             policy=HealthPolicy(queue_age_seconds=settings.health.queue_age_seconds),
         ).examine()
 
+    def queues(self) -> list[QueueState]:
+        """The state of every queue of the broker.
+
+        Raises:
+            ServerUnreachableError: the broker does not answer.
+        """
+        from cf_workers.reliability.queues import look_at_queues
+
+        with self._reaching():
+            return look_at_queues(self._app(), QUEUES)
+
     def explain(self, run: str) -> Explanation:
         """What each step of a run waits for.
 
@@ -100,7 +121,6 @@ class Operations:
             DefinitionMissingError: its plan is not in the store any more.
             ServerUnreachableError: the server does not answer.
         """
-        from cf_workers.reliability.queues import look_at_queues
         from cf_workers.workflows.explaining import Fleet, explain
 
         settings = self._context.settings
@@ -109,7 +129,7 @@ class Operations:
             workers = live_workers(self._client, keys, settings.liveness_policy)
             fleet = Fleet(
                 listeners=Counter(queue for worker in workers for queue in worker["queues"]),
-                lengths={state.name: state.length for state in look_at_queues(self._app(), QUEUES)},
+                lengths={state.name: state.length for state in self.queues()},
                 lease_seconds=settings.worker.lease_seconds,
             )
             return explain(self._client, keys, Definitions(self._client, keys), run, fleet)

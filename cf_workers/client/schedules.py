@@ -12,7 +12,7 @@ from uuid import uuid4
 from cf_workers.client.handles import RunHandle
 from cf_workers.clock import Clock, SystemClock
 from cf_workers.errors import InputError, UnknownRunError
-from cf_workers.planning import WorkflowOptions, scheduled_workflow
+from cf_workers.planning import scheduled_options, scheduled_workflow
 from cf_workers.schedules import Ledger, ScheduleSpec, Standing, Ticked, Ticker
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ class ScheduleStatus:
     run: str | None
     run_status: str | None
 
+    @property
+    def unseen(self) -> bool:
+        """Whether no beat knows of it, or of its times as they are now."""
+        return self.spec is not None and self.spec.enabled and self.standing.timing != str(self.spec.timing)
+
     def document(self) -> dict[str, Any]:
         """As `schedule list --json` prints it."""
         spec, standing = self.spec, self.standing
@@ -50,6 +55,7 @@ class ScheduleStatus:
             "workflow": spec.workflow if spec else None,
             "batch": spec.batch if spec else None,
             "lane": spec.lane if spec else None,
+            "max_cost_usd": spec.max_cost_usd if spec else None,
             "overlap": spec.overlap if spec else None,
             "missed_policy": spec.missed if spec else None,
             "next": self.next.isoformat() if self.next else None,
@@ -59,6 +65,7 @@ class ScheduleStatus:
             "waiting": len(standing.waiting),
             "skipped": standing.skipped,
             "missed": standing.missed,
+            "seen_by_beat": not self.unseen if spec and spec.enabled else None,
         }
 
 
@@ -142,7 +149,7 @@ class Schedules:
             inputs=dict(spec.inputs),
             idempotency_key=key,
             timeout_seconds=spec.timeout_seconds,
-            options=WorkflowOptions(lane=spec.lane),
+            options=scheduled_options(spec),
         ).id
 
     def _status(self, run: str) -> str | None:

@@ -9,8 +9,7 @@ from typing import Any
 import redis
 from celery import Celery
 
-from cf_workers.agents.definition import AgentDefinition
-from cf_workers.answers import Answer, answer_of, call_for, is_cacheable, key_of, succeeded
+from cf_workers.answers import Answer, answer_of, execution_key, succeeded
 from cf_workers.application import Context
 from cf_workers.cache import Cache, Hit
 from cf_workers.errors import ConfigError
@@ -52,7 +51,8 @@ class ShortCut:
 
     def answer(self, planned: Planned, task: str) -> Answer | None:
         """The known answer to an execution; `None` if a worker has to be asked."""
-        key = self.key(planned, task) if self._context.settings.cache.short_cut else None
+        short_cut = self._context.settings.cache.short_cut
+        key = execution_key(self._context, planned, task) if short_cut else None
         if key is None:
             return None
         try:
@@ -62,14 +62,6 @@ class ShortCut:
             return None
         found = cache.lookup(key, count_miss=False)  # the worker looks again, and counts
         return answer_of(found, key) if isinstance(found, Hit) else None
-
-    def key(self, planned: Planned, task: str) -> str | None:
-        """Under which key the answer to an execution is kept; `None` if it is not."""
-        (step,) = planned.plan.steps
-        if not is_cacheable(self._context, step):
-            return None
-        definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
-        return key_of(call_for(definition, step, task=task), self._context.settings.answers_namespace)
 
     def conclude(self, new: NewRun, answer: Answer) -> bool:
         """End a recorded execution with its answer; false when somebody else has taken it on meanwhile.

@@ -94,6 +94,13 @@ def join_or_start(
     return EmbeddedServer(state.url(address.port), started, state.path, hold)
 
 
+def running_url(state_dir: Path) -> str | None:
+    """The address of the server if it runs, for who can do without: it is neither started nor held."""
+    state = StateDir(state_dir)
+    address = _serving(state)
+    return None if address is None else state.url(address.port)
+
+
 def _ensure_running(state: StateDir, deadline: float) -> tuple[bool, Address]:
     started = False
     while time.monotonic() < deadline:

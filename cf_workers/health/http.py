@@ -1,6 +1,7 @@
 """How does a worker answer probes over HTTP?
 
-`/healthz` says whether it lives, `/readyz` whether work can be done, and if not, why.
+`/healthz` says whether it lives, `/readyz` whether work can be done, and if not, why, `/metrics` numbers to a
+monitoring system.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _OK, _NOT_FOUND, _UNAVAILABLE = 200, 404, 503
 _IDLE_SECONDS = 5.0
+_Answer = tuple[int, str, bytes]
 
 
 class ProbeServer:
@@ -26,6 +28,7 @@ class ProbeServer:
     Args:
         alive: whether the worker's own threads live.
         examine: asked anew for each `/readyz`.
+        metrics: asked anew for each `/metrics`, with what the client accepts: a content type and a text.
         port: 0 takes any that is free.
     """
 
@@ -34,10 +37,16 @@ class ProbeServer:
         alive: Callable[[], bool],
         examine: Callable[[], Readiness],
         *,
+        metrics: Callable[[str], tuple[str, bytes]] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self._answers = {"/healthz": lambda: _liveness(alive()), "/readyz": lambda: _readiness(examine())}
+        self._answers: dict[str, Callable[[str], _Answer]] = {
+            "/healthz": lambda _: _liveness(alive()),
+            "/readyz": lambda _: _readiness(examine()),
+        }
+        if metrics is not None:
+            self._answers["/metrics"] = lambda accept: (_OK, *metrics(accept))
         self._address = (host, port)
         self._server: ThreadingHTTPServer | None = None
 
@@ -59,10 +68,10 @@ class ProbeServer:
 
             def do_GET(self) -> None:
                 answer = answers.get(self.path.partition("?")[0])
-                status, document = answer() if answer else (_NOT_FOUND, {"error": "try /healthz or /readyz"})
-                body = json.dumps(document).encode()
+                accept = self.headers.get("Accept") or ""
+                status, content_type, body = answer(accept) if answer else _nothing(answers)
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -86,9 +95,17 @@ class ProbeServer:
             self._server = None
 
 
-def _liveness(alive: bool) -> tuple[int, dict[str, Any]]:
-    return (_OK if alive else _UNAVAILABLE), {"alive": alive}
+def _liveness(alive: bool) -> _Answer:
+    return _document(_OK if alive else _UNAVAILABLE, {"alive": alive})
 
 
-def _readiness(found: Readiness) -> tuple[int, dict[str, Any]]:
-    return (_OK if found.ready else _UNAVAILABLE), found.document()
+def _readiness(found: Readiness) -> _Answer:
+    return _document(_OK if found.ready else _UNAVAILABLE, found.document())
+
+
+def _nothing(known: Iterable[str]) -> _Answer:
+    return _document(_NOT_FOUND, {"error": f"try {', '.join(known)}"})
+
+
+def _document(status: int, values: dict[str, Any]) -> _Answer:
+    return status, "application/json", json.dumps(values).encode()

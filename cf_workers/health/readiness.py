@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from cf_workers.resilience import Guard, ScopeStatus
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.liveness import LivenessPolicy, live_workers
 
-SERVER, WORKERS, BREAKER, QUEUE_AGE = "server", "workers", "breaker", "queues"
+SERVER, WORKERS, GUARD, BREAKER, QUEUE_AGE = "server", "workers", "guard", "breaker", "queues"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,10 @@ class Examiner:
     def examine(self) -> Readiness:
         """Look at everything; without a server there is nothing more to see."""
         try:
-            return Readiness((self._server(), self._workers(), self._breakers(), self._queues()))
+            server, workers = self._server(), live_workers(self._client, self._keys, self._liveness)
+            return Readiness(
+                (server, _workers(workers), self._guards(workers), self._breakers(), self._queues())
+            )
         except (redis.RedisError, OperationalError, OSError) as error:
             says = f"does not answer ({type(error).__name__})"
             return Readiness((Check(SERVER, False, says, unreachable=True),))
@@ -117,16 +120,14 @@ class Examiner:
         self._client.ping()
         return Check(SERVER, True, f"answers in {(time.perf_counter() - began) * 1000:.1f} ms")
 
-    def _workers(self) -> Check:
-        found = live_workers(self._client, self._keys, self._liveness)
-        served = {queue for worker in found for queue in worker["queues"]}
-        missing = [queue for queue in QUEUES if queue not in served]
-        if not found:
-            return Check(WORKERS, False, "none is alive", unreachable=True)
-        if missing:
-            says = f"{len(found)} alive, and none listens on {', '.join(missing)}"
-            return Check(WORKERS, False, says, unreachable=True)
-        return Check(WORKERS, True, f"{len(found)} alive")
+    def _guards(self, workers: Sequence[Mapping[str, Any]]) -> Check:
+        """Work goes on without guards, but limits are not kept: somebody should know."""
+        blind = sum(bool(worker.get("guard_blind")) for worker in workers)
+        calls = self._guard.unasked().calls
+        went = f"{calls} calls have gone by them so far" if calls else "no call has gone by them"
+        if blind:
+            return Check(GUARD, False, f"{blind} of {len(workers)} workers call without asking; {went}")
+        return Check(GUARD, True, went)
 
     def _breakers(self) -> Check:
         statuses = [self._guard.status(scope) for scope in self._guard.scopes()]
@@ -142,6 +143,17 @@ class Examiner:
             if queue.length:
                 said.append(f"{queue.length} in {queue.name}{waits}")
         return Check(QUEUE_AGE, not late, "; ".join(said) or "empty")
+
+
+def _workers(found: Sequence[Mapping[str, Any]]) -> Check:
+    served = {queue for worker in found for queue in worker["queues"]}
+    missing = [queue for queue in QUEUES if queue not in served]
+    if not found:
+        return Check(WORKERS, False, "none is alive", unreachable=True)
+    if missing:
+        says = f"{len(found)} alive, and none listens on {', '.join(missing)}"
+        return Check(WORKERS, False, says, unreachable=True)
+    return Check(WORKERS, True, f"{len(found)} alive")
 
 
 def _closed_because(status: ScopeStatus) -> str | None:

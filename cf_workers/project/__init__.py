@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cf_workers.project.agents import AgentEntry
+from cf_workers.project.budgets import BudgetsSection
 from cf_workers.project.freshness import ProjectCache, current_project
 from cf_workers.project.locate import find_project
 from cf_workers.project.migration import migrate
@@ -14,6 +15,7 @@ from cf_workers.project.workflows import parse_workflow
 
 __all__ = [
     "AgentEntry",
+    "BudgetsSection",
     "CacheSection",
     "Features",
     "PerformanceSection",

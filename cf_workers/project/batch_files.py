@@ -129,15 +129,15 @@ def _entry(line: int, found: Mapping[str, Any], report: Report) -> Entry | None:
         if key not in known:
             hint = did_you_mean(key, known) or f"keys are {', '.join(known)}"
             report.add(at("", key), f"{key[:80]!r} is not a key of such a line", hint)
-    task = keys.text("task") or None
-    if not is_run and not (task or "").strip() and not isinstance(found.get("task"), int | list | dict):
+    task = found.get("task")
+    if not is_run and (task is None or (isinstance(task, str) and not task.strip())):
         report.add("task", "is missing or empty", "say what the agent is to do")
     return Entry(
         line=line,
         id=_id(found.get("id"), report),
         agent=keys.name("agent"),
         workflow=keys.name("workflow"),
-        task=task,
+        task=keys.text("task") or None,
         inputs=_inputs(keys, report) if is_run else {},
         options=_options(keys, is_run),
     )

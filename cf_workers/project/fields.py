@@ -35,6 +35,10 @@ class Fields:
         """Those of the keys that are there."""
         return frozenset(key for key in keys if key in self)
 
+    def raw(self, key: str) -> Any:
+        """The value as it is, of whatever kind; nothing about it is reported."""
+        return self._raw.get(key)
+
     def text(self, key: str) -> str | None:
         value = self._raw.get(key)
         if value is None:

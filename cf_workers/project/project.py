@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cf_workers.agents.choice import ChoicePolicy
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.errors import InputError, UnknownAgentError, UnknownWorkflowError
 from cf_workers.project.agents import (
@@ -18,8 +19,10 @@ from cf_workers.project.agents import (
     read_definition,
     read_entry,
 )
+from cf_workers.project.budgets import BudgetsSection, read_budgets
 from cf_workers.project.fields import Fields
 from cf_workers.project.files import FileTexts
+from cf_workers.project.models import read_models
 from cf_workers.project.problems import (
     NAME_RULE,
     Problem,
@@ -80,6 +83,11 @@ class Project:
         return self._source.path.parent
 
     @property
+    def folder(self) -> Path:
+        """What the project is about: the folder that `.claude` is in, or the file's own."""
+        return self.root.parent if self.root.name == ".claude" else self.root
+
+    @property
     def raw(self) -> Mapping[str, Any]:
         """The whole document, unknown keys included."""
         raw: Mapping[str, Any] = self._source.raw
@@ -93,7 +101,7 @@ class Project:
     @property
     def name(self) -> str:
         """The project's own name, else that of its folder."""
-        folder = self.root.parent if self.root.name == ".claude" else self.root
+        folder = self.folder
         return self._title or folder.name
 
     @property
@@ -200,7 +208,8 @@ class Project:
             found += entry_problems(entry, self.root, str(self.path))
         for name in self._workflows:
             found += self._read_workflow(name)[1]
-        for _, problems in (self._features, self._performance, self._cache):
+        sections = (self._features, self._performance, self._cache, self._budgets, self._models)
+        for _, problems in sections:
             found += problems
         for name in self._schedules:
             found += self._read_schedule(name)[1]
@@ -236,6 +245,24 @@ class Project:
         self._sound("features", *self._features)
         return self._sound("cache", *self._cache)
 
+    @property
+    def budgets(self) -> BudgetsSection:
+        """What may be spent.
+
+        Raises:
+            ProjectError: the section has problems.
+        """
+        return self._sound("budgets", *self._budgets)
+
+    @property
+    def models(self) -> ChoicePolicy:
+        """How models are chosen where nobody names one.
+
+        Raises:
+            ProjectError: the section has problems.
+        """
+        return self._sound("models", *self._models)
+
     @cached_property
     def _features(self) -> tuple[Features, list[Problem]]:
         return self._section(lambda report: read_features(self.raw, report))
@@ -247,6 +274,15 @@ class Project:
     @cached_property
     def _cache(self) -> tuple[CacheSection, list[Problem]]:
         return self._section(lambda report: read_cache(self.raw, self._features[0], report))
+
+    @cached_property
+    def _budgets(self) -> tuple[BudgetsSection, list[Problem]]:
+        agents, workflows = self.agent_names, self.workflow_names
+        return self._section(lambda report: read_budgets(self.raw, agents, workflows, report))
+
+    @cached_property
+    def _models(self) -> tuple[ChoicePolicy, list[Problem]]:
+        return self._section(lambda report: read_models(self.raw, self.agent_names, report))
 
     def _section(self, read: Callable[[Report], Section]) -> tuple[Section, list[Problem]]:
         report = Report(str(self.path))

@@ -9,27 +9,63 @@ from typing import Any, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cf_workers.project.fields import Fields, is_number, is_unicode, kind
+from cf_workers.project.keys import Key, choice, flag, mapping, positive, read_keys, text, word
 from cf_workers.project.problems import NAME_RULE, Report, at, did_you_mean, is_name
 from cf_workers.schedules.cron import parse_cron
 from cf_workers.schedules.every import parse_interval
-from cf_workers.schedules.spec import MISSED, OVERLAPS, Missed, Overlap, ScheduleSpec, Timing
+from cf_workers.schedules.spec import MISSED, OVERLAPS, ScheduleSpec, Timing
 from cf_workers.workflows.spec import Lane
 
-SCHEDULE_KEYS = (
-    "description",
-    "cron",
-    "every",
-    "timezone",
-    "workflow",
-    "batch",
-    "task",
-    "inputs",
-    "lane",
-    "timeout_seconds",
-    "overlap",
-    "missed",
-    "enabled",
+WHEN: tuple[Key, ...] = (
+    Key(
+        "cron",
+        "Minute, hour, day of month, month, day of week, as in crontab; or @hourly to @yearly.",
+        {"type": "string", "pattern": r"^\s*(@[A-Za-z]+|\S+(\s+\S+){4})\s*$"},
+        lambda keys: keys.text("cron"),
+    ),
+    Key(
+        "every",
+        "An interval instead: '30s', '5m', '2h', '1d', or seconds; counted from 1970 in UTC.",
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^(\s*\d+\s*[smhdwSMHDW])+\s*$"},
+                {"type": "integer", "minimum": 1},
+            ]
+        },
+        lambda keys: keys.raw("every"),
+    ),
+    word("timezone", "Whose clocks 'cron' goes by, like Europe/Berlin; UTC if left out."),
 )
+WHAT: tuple[Key, ...] = (
+    word("workflow", "What to run: a workflow of this project."),
+    word("batch", "A file of executions instead, one a line; each is a step of the run."),
+    mapping(
+        "inputs", "Of the workflow.", {"additionalProperties": {"type": ["string", "number", "boolean"]}}
+    ),
+)
+SETTINGS: tuple[Key, ...] = (
+    text("task", "Shown to every step of the workflow."),
+    choice(
+        "lane",
+        "How steps are asked that name none; batch is half the price.",
+        get_args(Lane),
+        default="interactive",
+    ),
+    positive("timeout_seconds", "Bound on each run, in seconds."),
+    positive("max_cost_usd", "Budget of each run, in US dollars; the project's for runs if left out."),
+    choice(
+        "overlap",
+        "While the run before is active: leave the tick out, let it wait, or cancel that run.",
+        OVERLAPS,
+        default="skip",
+    ),
+    choice(
+        "missed", "Ticks while no beat was running: none, or one run for all of them.", MISSED, default="skip"
+    ),
+    flag("enabled", "Off: it does not tick.", default=True),
+)
+SCHEDULE_TABLE: tuple[Key, ...] = (text("description", "What it is for."), *WHEN, *WHAT, *SETTINGS)
+SCHEDULE_KEYS = tuple(key.name for key in SCHEDULE_TABLE)
 
 
 def read_schedule(
@@ -48,22 +84,17 @@ def read_schedule(
         return None
     keys = Fields(raw, place, report)
     _refuse_unknown(raw, place, report)
-    keys.text("description")
-    timing = _timing(raw, keys, place, report)
-    workflow, batch = _target(keys, place, workflows, report)
-    rest: dict[str, Any] = {
-        "task": keys.text("task") or None,
-        "lane": cast("Lane | None", keys.choice("lane", get_args(Lane))),
-        "timeout_seconds": keys.positive("timeout_seconds"),
-        "overlap": cast("Overlap | None", keys.choice("overlap", OVERLAPS)),
-        "missed": cast("Missed | None", keys.choice("missed", MISSED)),
-        "enabled": keys.flag("enabled"),
-    }
-    inputs = _inputs(keys, report)
+    values = read_keys(keys, SCHEDULE_TABLE)
+    timing = _timing(values, keys, place, report)
+    _check_target(values, keys, place, workflows, report)
+    inputs = _inputs(values["inputs"], keys, report)
     if report.problems or timing is None:
         return None
-    given = {key: value for key, value in rest.items() if value is not None}
-    return ScheduleSpec(name, timing, workflow=workflow, batch=batch, inputs=inputs, **given)
+    rest = {key.name: found for key in SETTINGS if (found := values[key.name]) is not None}
+    rest["task"] = values["task"] or None
+    return ScheduleSpec(
+        name, timing, workflow=values["workflow"], batch=values["batch"], inputs=inputs, **rest
+    )
 
 
 def missing_file(spec: ScheduleSpec, root: Path, report: Report) -> None:
@@ -81,20 +112,19 @@ def _refuse_unknown(raw: Mapping[str, Any], place: str, report: Report) -> None:
             report.add(at(place, key), f"{key[:80]!r} is not a key of a schedule", hint)
 
 
-def _timing(raw: Mapping[str, Any], keys: Fields, place: str, report: Report) -> Timing | None:
+def _timing(values: Mapping[str, Any], keys: Fields, place: str, report: Report) -> Timing | None:
     if "cron" in keys and "every" in keys:
         report.add(place, "has both 'cron' and 'every'", "keep one of them")
         return None
     if "every" in keys:
-        return _every(raw["every"], keys, report)
-    zone = _zone(keys, report)
-    text = keys.text("cron")
+        return _every(values["every"], keys, report)
     if "cron" not in keys:
         report.add(place, "does not say when", 'add "cron": "0 3 * * *" or "every": "1h"')
-    if text is None or zone is None:
+    zone = _zone(values["timezone"], keys, report)
+    if values["cron"] is None or zone is None:
         return None
     try:
-        return parse_cron(text, zone)
+        return parse_cron(values["cron"], zone)
     except ValueError as error:
         report.add(
             keys.place("cron"), str(error), "write minute hour day month weekday, as in '30 3 * * 1-5'"
@@ -116,10 +146,9 @@ def _every(value: object, keys: Fields, report: Report) -> Timing | None:
     return None
 
 
-def _zone(keys: Fields, report: Report) -> ZoneInfo | None:
-    name = keys.name("timezone") if "timezone" in keys else "UTC"
+def _zone(name: str | None, keys: Fields, report: Report) -> ZoneInfo | None:
     if name is None:
-        return None
+        return None if "timezone" in keys else ZoneInfo("UTC")
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -128,10 +157,10 @@ def _zone(keys: Fields, report: Report) -> ZoneInfo | None:
     return None
 
 
-def _target(
-    keys: Fields, place: str, workflows: tuple[str, ...], report: Report
-) -> tuple[str | None, str | None]:
-    workflow, batch = keys.name("workflow"), keys.name("batch")
+def _check_target(
+    values: Mapping[str, Any], keys: Fields, place: str, workflows: tuple[str, ...], report: Report
+) -> None:
+    workflow = values["workflow"]
     if "workflow" in keys and "batch" in keys:
         report.add(place, "has both 'workflow' and 'batch'", "keep one of them")
     elif "workflow" not in keys and "batch" not in keys:
@@ -140,16 +169,14 @@ def _target(
         report.add_unknown(
             keys.place("workflow"), f"there is no workflow {workflow[:80]!r}", workflow, workflows
         )
-    if batch is not None:
-        for key in ("task", "inputs"):
-            if key in keys:
-                report.add(keys.place(key), "is for workflows: the lines of a batch file have their own")
-    return workflow, batch
+    if "batch" in keys:
+        for key in keys.declared(("task", "inputs")):
+            report.add(keys.place(key), "is for workflows: the lines of a batch file have their own")
 
 
-def _inputs(keys: Fields, report: Report) -> tuple[tuple[str, str], ...]:
+def _inputs(given: Mapping[str, Any] | None, keys: Fields, report: Report) -> tuple[tuple[str, str], ...]:
     found = []
-    for name, value in (keys.object("inputs") or {}).items():
+    for name, value in (given or {}).items():
         where = at(keys.place("inputs"), name)
         if isinstance(value, bool) or is_number(value):
             found.append((name, json.dumps(value)))

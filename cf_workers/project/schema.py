@@ -11,8 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from cf_workers.project.agents import AGENT_KEYS
+from cf_workers.project.budgets import BUDGET_TABLE, BUDGETS_TABLE
 from cf_workers.project.keys import Key, mapping, nullable, properties, text
+from cf_workers.project.models import models_schema
 from cf_workers.project.problems import NAME_PATTERN
+from cf_workers.project.schedules import SCHEDULE_TABLE
 from cf_workers.project.sections import CACHE_KEYS, FEATURE_KEYS, PERFORMANCE_KEYS
 from cf_workers.project.workflows import DEPENDENCY_KEYS, STEP_TABLE, WORKFLOW_TABLE
 
@@ -43,10 +46,20 @@ def project_schema() -> dict[str, Any]:
             "description": {"description": "What the project is for."},
             **properties([mapping("agents", "The agents by name.", _agents())]),
             **properties([mapping("workflows", "The workflows by name.", _workflows())]),
+            **properties([mapping("schedules", "What runs by itself, by name.", _schedules())]),
             **properties(mapping(name, about, _object(table)) for name, about, table in _SECTIONS),
+            **properties([mapping("budgets", "What may be spent.", _closed(BUDGETS_TABLE))]),
+            **properties([mapping("models", "How 'model': 'auto' chooses.", models_schema())]),
             **{key: {"description": "Not read by cf_workers."} for key in UNREAD[3:]},
         },
-        "definitions": {"agent": _agent(), "workflow": _workflow(), "step": _step(), "inputs": _inputs()},
+        "definitions": {
+            "agent": _agent(),
+            "workflow": _workflow(),
+            "step": _step(),
+            "inputs": _inputs(),
+            "schedule": _schedule(),
+            "budget": _budget(),
+        },
     }
 
 
@@ -61,6 +74,26 @@ def _agents() -> dict[str, Any]:
 
 def _workflows() -> dict[str, Any]:
     return {"additionalProperties": _reference("workflow")}
+
+
+def _schedules() -> dict[str, Any]:
+    return {"propertyNames": _NAME, "additionalProperties": _reference("schedule")}
+
+
+def _schedule() -> dict[str, Any]:
+    """Unknown keys are refused: a slip would make something run at the wrong time."""
+    of_a_run = {"anyOf": [_present("task"), _present("inputs")]}
+    return {
+        **_object(SCHEDULE_TABLE),
+        "type": "object",
+        "additionalProperties": False,
+        "allOf": [
+            {"oneOf": [_present("cron"), _present("every")]},
+            {"oneOf": [_present("workflow"), _present("batch")]},
+            {"not": {"allOf": [_present("every"), _present("timezone")]}},
+            {"not": {"allOf": [_present("batch"), of_a_run]}},
+        ],
+    }
 
 
 def _agent() -> dict[str, Any]:
@@ -114,6 +147,18 @@ def _inputs() -> dict[str, Any]:
 
 def _object(table: Iterable[Key]) -> dict[str, Any]:
     return {"properties": properties(table)}
+
+
+def _budget() -> dict[str, Any]:
+    table = {key.name: key for key in BUDGET_TABLE}
+    budget = {"type": "object", **_closed(BUDGET_TABLE), "required": ["usd"]}
+    budget["properties"]["usd"] = {"description": table["usd"].about, **table["usd"].schema}
+    return budget
+
+
+def _closed(table: Iterable[Key]) -> dict[str, Any]:
+    """An object that refuses what it does not know."""
+    return {**_object(table), "additionalProperties": False}
 
 
 def _present(key: str) -> dict[str, Any]:

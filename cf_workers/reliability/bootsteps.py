@@ -54,7 +54,8 @@ class Lease(StartStopStep):
 class Lanes(StartStopStep):
     """Consumer step: queues leave slots to those before them. Needs a broker that is asked for each message.
 
-    Takes the place of Celery's own gate, which counts slots without regard to queues.
+    Takes the place of Celery's own gate, which counts slots without regard to queues, and to which tasks that
+    were kept until they are due do not come at all.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -83,6 +84,18 @@ class Lanes(StartStopStep):
             return channel.can_take() and prefetch_left() > 0
 
         channel.qos.can_consume = MethodType(can_consume, channel.qos)
+        begin = type(consumer).apply_eta_task
+
+        def when_due(request: Any) -> None:
+            slots, queue = channel.slots, str((request.delivery_info or {}).get("routing_key"))
+            if slots is None or slots.may_retry(request.id, queue, channel.active_queues):
+                begin(consumer, request)
+                return
+            again = consumer.timer.call_after(slots.pause, when_due, (request,), priority=6)
+            request._eta_timer_entry = again  # what Celery cancels when the connection is closed
+
+        consumer.apply_eta_task = when_due
+        consumer.update_strategies()  # they have been made with the method that was there before
 
 
 class Acks(StartStopStep):

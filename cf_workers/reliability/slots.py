@@ -2,7 +2,7 @@
 
 A worker serves its queues in order, but a message of the last queue that has begun holds its slot for as long
 as its call takes. So each queue leaves some slots to those served before it, and the first ones have spare
-slots on top.
+slots on top. A retry that Celery has kept until it was due leaves them as well, and goes before new messages.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+_PAUSE_SECONDS = 0.1
+_ASK_AT_ONCE = 50
 
 
 class Slots:
@@ -34,9 +37,27 @@ class Slots:
         self._taken = taken
         self._reserves = reserves
         self._spare = spare
+        self._due: dict[str, set[str]] = {}
 
     def shut(self, queues: Collection[str]) -> frozenset[str]:
-        """Those of the queues a worker serves that it takes nothing from at the moment."""
+        """Those of the queues a worker serves that it takes no new message from at the moment."""
+        return self._full(queues) | {queue for queue in queues if self._due.get(queue)}
+
+    def may_retry(self, task: str, queue: str, queues: Collection[str]) -> bool:
+        """Whether a task that is due may begin; if not, its queue is shut until it has."""
+        due = self._due.setdefault(queue, set())
+        if queue in self._full(queues):
+            due.add(task)
+            return False
+        due.discard(task)
+        return True
+
+    @property
+    def pause(self) -> float:
+        """Seconds after which a task that is due asks again: longer, the more of them there are."""
+        return _PAUSE_SECONDS * (1 + sum(map(len, self._due.values())) / _ASK_AT_ONCE)
+
+    def _full(self, queues: Collection[str]) -> frozenset[str]:
         limit = self._limit()
         free = limit - self._taken()
         kept = {queue: self._keeps_free(queue, limit) for queue in queues}

@@ -24,7 +24,7 @@ from cf_workers.resilience.breaker import Transition, noted, transitions
 from cf_workers.resilience.ending import Ending
 from cf_workers.resilience.gate import spend_stops_until
 from cf_workers.resilience.limits import read_headers
-from cf_workers.resilience.permit import Admitted, Ask, Permit, Refused, Settled, Waiter
+from cf_workers.resilience.permit import Admitted, Ask, Permit, Refused, Settled, Unasked, Waiter
 from cf_workers.resilience.policy import GuardPolicy
 from cf_workers.resilience.scope import Scope
 from cf_workers.resilience.status import ScopeStatus, status_of
@@ -39,6 +39,7 @@ _DESCRIBE, _RESET = Script(_ROOM, "describe"), Script(_ROOM, "reset")
 
 _REMEMBER_EVERY_SECONDS = 60.0
 _CHANGES_KEPT = 1000
+_BLIND_CALLS, _FAILURES = "guard_blind_calls", "guard_failures"
 
 
 class Guard:
@@ -68,6 +69,8 @@ class Guard:
         self._blind_until = 0.0
         self._failures = 0
         self._blind_admissions = 0
+        self._blind = False
+        self._reported = Unasked(0, 0)
 
     @property
     def blind_admissions(self) -> int:
@@ -78,6 +81,38 @@ class Guard:
     def failures(self) -> int:
         """How often Redis failed under this process's guard."""
         return self._failures
+
+    @property
+    def blind(self) -> bool:
+        """Whether Redis failed when it was last asked, so that calls are admitted unasked."""
+        return self._blind
+
+    def report(self) -> None:
+        """Add to the fleet's totals what this process has counted since the last report."""
+        with self._lock:
+            now = Unasked(self._blind_admissions, self._failures)
+            calls = now.calls - self._reported.calls
+            failures = now.failures - self._reported.failures
+            if not calls and not failures:
+                return
+            self._reported = now
+        with self._client.pipeline() as pipe:
+            pipe.hincrby(self._keys.counters, _BLIND_CALLS, calls)
+            pipe.hincrby(self._keys.counters, _FAILURES, failures)
+            try:
+                pipe.execute()
+            except redis.RedisError:
+                with self._lock:
+                    self._reported = Unasked(now.calls - calls, now.failures - failures)
+
+    def unasked(self) -> Unasked:
+        """The fleet's totals.
+
+        Raises:
+            redis.RedisError: Redis does not answer.
+        """
+        calls, failures = self._client.hmget(self._keys.counters, [_BLIND_CALLS, _FAILURES])
+        return Unasked(int(calls or 0), int(failures or 0))
 
     def admit(self, ask: Ask) -> Admitted | Refused:
         """Decide on a call, and reserve what it needs if it may be made."""
@@ -229,6 +264,7 @@ class Guard:
         except redis.RedisError as error:
             self._failed(error)
             return None
+        self._blind = False
         return told
 
     def _run(self, script: Script, scope: Scope, args: dict[str, Any]) -> Any:
@@ -246,6 +282,7 @@ class Guard:
     def _failed(self, error: redis.RedisError) -> None:
         with self._lock:
             self._failures += 1
+            self._blind = True
             blind_already = time.monotonic() < self._blind_until
             self._blind_until = time.monotonic() + self.policy.blind_seconds
         if not blind_already:

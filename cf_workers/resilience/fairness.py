@@ -22,7 +22,8 @@ class FairnessPolicy:
         longest_wait_seconds: how far turns are handed out in advance; beyond it callers draw a time.
         grace_seconds: how long after its turn a caller still counts as waiting.
         spacing_seconds: between two turns when neither limits nor window say more.
-        eagerness: turns come this much faster than calls can be admitted, so that nothing lies idle.
+        eagerness: turns come this much faster than calls can be admitted. Below 1, since turns are brought
+            forward where there is room, and who comes too early comes in vain.
         turns: how often a caller that just misses keeps its place.
         ahead_seconds: about how long one whose turn is brought forward takes to come.
         at_once: how many turns are brought forward at a time, at most.
@@ -35,7 +36,7 @@ class FairnessPolicy:
     longest_wait_seconds: float = 600.0
     grace_seconds: float = 5.0
     spacing_seconds: float = 0.02
-    eagerness: float = 1.1
+    eagerness: float = 0.8
     turns: int = 5
     ahead_seconds: float = 0.1
     at_once: int = 50

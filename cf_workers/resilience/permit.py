@@ -84,6 +84,19 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Unasked:
+    """What went by the guards since Redis failed.
+
+    Args:
+        calls: admitted without asking.
+        failures: of Redis, under a guard.
+    """
+
+    calls: int
+    failures: int
+
+
+@dataclass(frozen=True)
 class Waiter:
     """Somebody who was refused and may ask again before its time.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cf_workers.resilience.breaker import State
@@ -19,6 +19,7 @@ class BreakerStatus:
         successes, faults: outcomes within the window.
         openings: how often in a row it has opened.
         probes: in flight.
+        changes: how often it has changed its state, since the scope came into use.
     """
 
     state: State
@@ -30,6 +31,7 @@ class BreakerStatus:
     openings: int
     probes: int
     probes_answered: int
+    changes: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class WindowStatus:
 
 @dataclass(frozen=True)
 class WaiterStatus:
-    """Those who were refused and will ask again, by reason, tenant and lane."""
+    """Those who were refused and will ask again; by reason it is an estimate where they are very many."""
 
     total: int
     reasons: Mapping[str, int]
@@ -82,7 +84,11 @@ class WaiterStatus:
 
 @dataclass(frozen=True)
 class ScopeStatus:
-    """All guards of one scope at one moment; times are Unix times of the server."""
+    """All guards of one scope at one moment; times are Unix times of the server.
+
+    Args:
+        refused: how often calls were refused, by reason, since the scope came into use.
+    """
 
     scope: Scope
     now: float
@@ -94,6 +100,7 @@ class ScopeStatus:
     gate_reason: str | None
     stopped_until: float | None
     stopped_code: str | None
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON values, for `--json`."""
@@ -117,6 +124,7 @@ def status_of(scope: Scope, told: Mapping[str, Any]) -> ScopeStatus:
         gate_reason=gate.get("reason"),
         stopped_until=spend.get("until_"),
         stopped_code=spend.get("code"),
+        refused=_counts(told["refused"]),
     )
 
 
@@ -131,6 +139,7 @@ def _breaker(told: Mapping[str, Any]) -> BreakerStatus:
         openings=int(told["openings"]),
         probes=int(told["probes"]),
         probes_answered=int(told["successes"]),
+        changes=int(told["changes"]),
     )
 
 

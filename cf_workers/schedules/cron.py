@@ -115,7 +115,7 @@ class Cron:
                 )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _ticks_of(cron: Cron, day: date) -> tuple[datetime, ...]:
     return tuple(sorted(set(cron._moments(day)))) if cron._matches(day) else ()
 

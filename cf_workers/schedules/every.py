@@ -44,7 +44,7 @@ def parse_interval(value: str | float) -> Every:
     Raises:
         ValueError: it is none of these, or is shorter than a second or longer than a year.
     """
-    text = value if isinstance(value, str) else f"{value:g}s"
+    text = value if isinstance(value, str) else f"{int(value) if value == int(value) else value}s"
     if not _WHOLE.fullmatch(text.strip().lower()):
         raise ValueError(f"{text[:40]!r} is not an interval: write for example '30s', '5m', '2h' or '1d'")
     seconds = sum(int(number) * UNITS[unit] for number, unit in _PART.findall(text.lower()))

@@ -37,6 +37,7 @@ class ScheduleSpec:
         task: shown to every step of the workflow.
         lane: of the steps that name none.
         timeout_seconds: bound on each run.
+        max_cost_usd: budget of each run.
         overlap: what a tick does while the run before it is active: it is left out, waits for the end of that
             run, or cancels it.
         missed: what becomes of ticks while no beat was running: nothing, or one run for all of them.
@@ -51,6 +52,7 @@ class ScheduleSpec:
     inputs: tuple[tuple[str, str], ...] = field(default=())
     lane: Lane = "interactive"
     timeout_seconds: float | None = None
+    max_cost_usd: float | None = None
     overlap: Overlap = "skip"
     missed: Missed = "skip"
     enabled: bool = True

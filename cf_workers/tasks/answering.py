@@ -1,23 +1,43 @@
 """Who answers a call? Layers around the provider, each of which adds one thing.
 
-    cached ⟵ guarded ⟵ direct
+    batched ⟵ cached ⟵ warmed ⟵ budgeted ⟵ guarded ⟵ metered ⟵ direct
 
-Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket. Guarded comes next:
-only what is admitted may reach the provider. Direct is innermost: only what reaches the provider is timed.
+Batched is outermost: what goes out in a message batch is neither led nor admitted here, since batches have
+limits of their own, and what comes back without an answer is asked like any other. Cached comes next: a hit
+must not be refused by an open breaker, nor take from a bucket or a budget. Warmed follows: who waits for
+another call to write their prompt's prefix holds neither money nor permit. Then budgeted: whom a guard
+refuses gives the money back at once, and a call without money takes no permit. Guarded: only what is admitted
+may reach the provider. Metered and direct are innermost: only what reaches the provider is counted and timed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
 from cf_workers.answers import Answer
+from cf_workers.budgets import Limit
 from cf_workers.errors import CfWorkersError
 from cf_workers.wire import INTERACTIVE
+
+
+@dataclass(frozen=True)
+class BatchTerms:
+    """On which terms a call may wait for a message batch.
+
+    Args:
+        mark: names this try of the step, and no other.
+        start: whether it may go into a batch; if not, it only waits for one that it is in already.
+        rescue_at: Unix time from which on it cannot wait any longer.
+    """
+
+    mark: str
+    start: bool = True
+    rescue_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,12 @@ class Caller:
         workflow: the workflow or agent that was started.
         cacheable: whether an answer may come from the cache, and go there.
         fail_fast: rather an error than to wait for admission.
+        run: the run or execution.
+        alone: a single execution, of no workflow.
+        limits: the budgets that were declared for it when it was started.
+        most_nanos: it may cost no more, in billionths of a dollar.
+        began: called once when the reply begins, and not if there is none.
+        batch: on which terms it may wait for a message batch; `None` is asked at once.
     """
 
     waiter: str
@@ -41,6 +67,16 @@ class Caller:
     workflow: str = ""
     cacheable: bool = True
     fail_fast: bool = False
+    run: str = ""
+    alone: bool = False
+    limits: tuple[Limit, ...] = ()
+    most_nanos: int | None = None
+    began: Callable[[], object] | None = None
+    batch: BatchTerms | None = None
+
+
+Wake = Callable[[Sequence[str]], object]
+"""Lets parked steps go on at once, by the names under which they wait."""
 
 
 class NotNow(Exception):  # noqa: N818 - not an error
@@ -53,6 +89,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
             has happened in between.
         probe: how a call ended that was made to find out if the provider is back; `None` where none was made.
         instead: the error to fail with at once, for callers who would rather fail than wait.
+        well: nothing is wrong, it is only a matter of order: no reason to give a stale answer.
     """
 
     def __init__(
@@ -63,6 +100,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         waits: Callable[[], bool] | None = None,
         probe: CfWorkersError | None = None,
         instead: CfWorkersError | None = None,
+        well: bool = False,
     ) -> None:
         super().__init__(reason, retry_in)
         self.reason = reason
@@ -70,6 +108,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         self.waits = waits
         self.probe = probe
         self.instead = instead
+        self.well = well
 
 
 class Answering(Protocol):
@@ -88,8 +127,14 @@ class Answering(Protocol):
 class Model(Protocol):
     """The provider."""
 
-    def ask(self, call: AgentCall, token: CancelToken | None = None) -> AgentReply:
-        """Answer one call, or raise an `ExecutionError`."""
+    def ask(
+        self,
+        call: AgentCall,
+        token: CancelToken | None = None,
+        *,
+        began: Callable[[], object] | None = None,
+    ) -> AgentReply:
+        """Answer one call, or raise an `ExecutionError`; `began` is called when the reply begins."""
         ...
 
 
@@ -99,7 +144,10 @@ class Direct:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:  # noqa: ARG002
-        began = time.monotonic()
-        reply = self._model.ask(call, token)
-        return Answer(reply, time.monotonic() - began)
+    def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
+        """Answer one call; see `Answering`."""
+        started = time.monotonic()
+        reply = (
+            self._model.ask(call, token, began=caller.began) if caller.began else self._model.ask(call, token)
+        )
+        return Answer(reply, time.monotonic() - started)

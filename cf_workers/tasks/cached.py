@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,16 +12,12 @@ import redis
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply
-from cf_workers.agents.prices import cost_nanos
-from cf_workers.answers import Answer, answer_of, document_of, key_of
-from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Landed, Lead, cacheable_reply
+from cf_workers.answers import Answer, answer_of, entry_of, key_of
+from cf_workers.cache import Alone, Cache, Failed, Follow, Hit, Landed, Lead
 from cf_workers.errors import CfWorkersError, PermanentError, describe_error, restore_error
-from cf_workers.tasks.answering import Answering, Caller, NotNow
+from cf_workers.tasks.answering import Answering, Caller, NotNow, Wake
 
 log = logging.getLogger(__name__)
-
-Wake = Callable[[Sequence[str]], object]
-"""Lets parked steps go on at once, by the names under which they wait."""
 
 
 class Cached:
@@ -66,8 +62,10 @@ class Cached:
         try:
             with self._cache.leading(lead):
                 answer = self._inner.ask(call, caller, token)
-        except NotNow:
+        except NotNow as refusal:
             self._cache.abandon(lead)  # who waits looks again by itself; nobody may call now anyway
+            if refusal.well:
+                raise
             stale = self._cache.lookup(lead.key, allow_stale=True, count_miss=False)
             if isinstance(stale, Hit):
                 return answer_of(stale, lead.key)
@@ -81,6 +79,9 @@ class Cached:
         except BaseException:  # whatever it is, it is this leader's alone
             self._wake_up(self._cache.abandon(lead))
             raise
+        if answer.instead_of is not None:  # what another model answered is no answer to this call
+            self._wake_up(self._cache.disperse(lead))
+            return answer
         landed = self._land(lead, call, caller, answer.reply)
         self._wake_up(landed.waiters)
         return replace(answer, key=lead.key) if landed.kept else answer
@@ -105,11 +106,7 @@ class Cached:
             log.warning("waiters.not_woken count=%d error=%s", len(waiters), type(error).__name__)
 
     def _land(self, lead: Lead, call: AgentCall, caller: Caller, reply: AgentReply) -> Landed:
-        if not cacheable_reply(reply.stop_reason, reply.output):
+        entry = entry_of(call, reply, workflow=caller.workflow)
+        if entry is None:
             return Landed(kept=False, waiters=self._cache.disperse(lead))
-        return self._cache.complete(
-            lead,
-            document_of(reply),
-            tags={"agent": call.agent.name, "workflow": caller.workflow, "model": call.model},
-            cost_nanos=cost_nanos(reply.model, reply.usage),
-        )
+        return self._cache.complete(lead, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos)

@@ -131,6 +131,7 @@ class Guarded:
             held = list(self._held)
         if held:
             self._guard.renew(held)
+        self._guard.report()
 
 
 def model_class(model: str) -> str:

@@ -1,7 +1,8 @@
 """How is an agent executed in the caller's own process, without broker, server or worker?
 
 By the code that a worker uses: the same call, the same verdicts, the same waits between attempts, and a
-document of the same shape. Only the record is missing: nothing is stored.
+document of the same shape. Only the record is missing: nothing is stored but the answer, where there is a
+cache.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentDefinition
-from cf_workers.answers import Answer, call_for, succeeded
+from cf_workers.answers import Answer, KnownAnswers, call_for, succeeded
 from cf_workers.errors import CfWorkersError, TransientError
 from cf_workers.planning import Planned
 from cf_workers.resilience.backoff import BackoffPolicy, wait_before
@@ -58,6 +59,7 @@ def execute_inline(
     token: CancelToken | None = None,
     wait: Wait = wait_in_thread,
     retrying: Retrying = lambda _attempt, _seconds, _error: None,
+    known: KnownAnswers | None = None,
     policy: InlinePolicy | None = None,
 ) -> dict[str, Any]:
     """Execute a planned agent here and now.
@@ -66,6 +68,7 @@ def execute_inline(
         planned: a plan of one step.
         wait: waits so many seconds between two attempts.
         retrying: told of each failed attempt that will be repeated: its number, the wait, the error.
+        known: answers that need no call, and where a new one is left.
 
     Returns:
         The document that `cf-workers execute --json` prints, of a failure as well.
@@ -77,6 +80,8 @@ def execute_inline(
     allowed = rules.max_retries if step.max_retries is None else step.max_retries
 
     def outcome() -> Outcome:
+        if known is not None and (found := known.find(call)):
+            return succeeded(found, step, attempts=0)
         attempt = 0
         while True:
             attempt += 1
@@ -92,7 +97,8 @@ def execute_inline(
                 wait(seconds, stop)
             else:
                 answer = Answer(reply, time.monotonic() - began)
-                return succeeded(answer, step, attempts=attempt)
+                kept = answer if known is None else known.keep(call, answer)
+                return succeeded(kept, step, attempts=attempt)
 
     started = time.time()
     ended = outcome()

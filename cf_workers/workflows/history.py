@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,8 +27,8 @@ class RunEvent:
 
     Args:
         id: its place in the stream; events after it are read with `after=id`.
-        type: `run.created|started|stopping|reopened|finished` or `step.started|retrying|succeeded|failed|
-            skipped|cancelled`.
+        type: `run.created|started|stopping|reopened|finished` or `step.started|retrying|parked|succeeded|
+            failed|skipped|cancelled`.
         at: Unix seconds, by the server's clock.
     """
 
@@ -236,6 +236,7 @@ def step_document(
         status = "cancelled"
     return {
         "status": status,
+        "waits_for": state.get("y") if status in {"parked", "retrying"} else None,
         "agent": step.agent,
         "output": output,
         "error": result.get("error"),
@@ -249,6 +250,25 @@ def step_document(
         "usage": result.get("usage"),
         "dependencies": list(step.dependencies),
         "metadata": {k: v for k, v in result.items() if k not in {"error", "usage"}},
+    }
+
+
+def _prompt_cache(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the provider's prompt cache did for the calls of a run.
+
+    `cache_read_ratio` is the share of all prompt tokens that were read from it; the saving is `None` when a
+    price is not known.
+    """
+    asked = [step for step in steps if step["usage"] and not step["cached"]]
+    read = sum(step["usage"].get("cache_read_input_tokens", 0) for step in asked)
+    written = sum(step["usage"].get("cache_creation_input_tokens", 0) for step in asked)
+    total = read + written + sum(step["usage"].get("input_tokens", 0) for step in asked)
+    saved = [step["metadata"].get("prompt_cache_saved_cost", 0.0) for step in asked]
+    return {
+        "cache_read_tokens": read,
+        "cache_write_tokens": written,
+        "cache_read_ratio": read / total if total else 0.0,
+        "prompt_cache_saved_cost": None if None in saved else round(sum(saved), 9),
     }
 
 
@@ -270,6 +290,7 @@ def _run_document(
         "steps_total": int(record["total"]),
         "steps_left": int(record["left"]),
         "steps_running": int(record.get("running", 0)),
+        "steps_parked": 0 if status in FINAL else int(record.get("parked") or 0),
         "created_at": _seconds(record.get("created_at")),
         "started_at": started,
         "finished_at": finished,
@@ -278,6 +299,7 @@ def _run_document(
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
         "saved_cost": int(record.get("saved_nanos", 0)) / _NANOS,
+        **_prompt_cache(steps.values()),
         "lost_calls": int(record.get("lost_calls", 0)),
     }
 

@@ -20,3 +20,12 @@ def fill_inputs(task: str, values: Mapping[str, str]) -> str:
         KeyError: a value is missing.
     """
     return _INPUT.sub(lambda match: values[match.group(1)], task)
+
+
+def full_task(own: str | None, values: Mapping[str, str], of_run: str | None) -> str:
+    """A step's own task with its inputs filled in, and the run's task; both where both are given.
+
+    Raises:
+        KeyError: a value is missing.
+    """
+    return "\n\n".join(text for text in (own and fill_inputs(own, values), of_run) if text)

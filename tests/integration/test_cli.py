@@ -44,7 +44,8 @@ def cf_alone(own_stack, project, tmp_path):
 @pytest.fixture
 def cf_embedded(stack, project, tmp_path):
     """The same with no server configured; in the end nothing that it started runs any more."""
-    environ = {name: value for name, value in stack.environ.items() if name != "CF_WORKERS_REDIS_URL"}
+    urls = ("CF_WORKERS_REDIS_URL", "CF_WORKERS_BROKER_URL")
+    environ = {name: value for name, value in stack.environ.items() if name not in urls}
     yield Commands(tmp_path, project.root, environ)
     state = state_of(project, tmp_path)
     eventually(lambda: not anything_runs(state), "worker, guardian and server to end")
@@ -456,3 +457,48 @@ def test_dead_letters_are_listed_dropped_and_not_mistaken(cf, stack, project):
     gone = cf("dlq", "drop", "r1", "a")
     assert gone.code == 2
     assert "no dead letter 'r1:a'" in gone.err
+
+
+# -- why does nothing happen?
+
+
+def test_a_run_that_is_under_way_is_explained_step_by_step(cf, project):
+    project.workflow("slow", step("a", task=SLOW), step("b", "a"))
+    run = cf("run-workflow", "slow", "--detach", "--json").document["run_id"]
+
+    def explained():
+        waits = cf("runs", "explain", run, "--json").document["waits"]
+        return {wait["step"]: wait for wait in waits} if waits[0]["blocker"] == "worker" else None
+
+    waits = eventually(explained, "the first step to run", timeout=60)
+
+    assert "has been at it for" in waits["a"]["says"]
+    assert (waits["b"]["blocker"], waits["b"]["steps"]) == ("dependencies", ["a"])
+    assert "the end of a" in cf("runs", "explain", run).out
+    assert cf("runs", "cancel", run).code == 0
+    eventually(
+        lambda: "nothing waits" in cf("runs", "explain", run).out, "the run to be cancelled", timeout=60
+    )
+    assert cf("runs", "explain", "nothing").code == 2
+
+
+def test_a_step_without_a_worker_is_explained_by_that(cf_alone, own_stack, project):
+    project.workflow("two", "writer", "reviewer")
+    run = cf_alone("run-workflow", "two", "--task", "x", "--detach", "--json").document["run_id"]
+
+    waits = cf_alone("runs", "explain", run, "--json").document["waits"]
+
+    assert [wait["blocker"] for wait in waits] == ["no_worker", "dependencies"]
+    assert cf_alone("runs", "cancel", run).code == 0
+    own_stack.store.flush()
+
+
+def test_the_doctor_looks_at_the_server_and_the_workers(cf):
+    ended = cf("doctor", "--json")
+
+    found = {one["topic"]: one for one in ended.document["findings"]}
+    assert found["server role"]["level"] == found["eviction"]["level"] == found["clock"]["level"] == "ok"
+    assert found["workers"]["says"] == "1 alive"
+    assert found["persistence"]["do"] == "set appendonly yes and appendfsync everysec"
+    assert ended.code == 1
+    assert "sk-ant" not in ended.out

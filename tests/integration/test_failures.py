@@ -48,7 +48,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(stack):
-    with Receiver(stack.store.url) as listening:
+    with Receiver(stack.broker_url) as listening:
         yield listening
 
 

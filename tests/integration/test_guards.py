@@ -13,6 +13,7 @@ from collections import Counter
 from uuid import uuid4
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cf_workers._redis import Keys, connect
 from cf_workers.agents.models import DEFAULT_MODEL
@@ -22,17 +23,22 @@ from cf_workers.resilience import Ask, Guard, Refused, Scope, credential_digest
 from cf_workers.tasks.guarded import model_class
 from tests.integration.test_failures import Receiver
 from tests.support import eventually
+from tests.support.brokers import redis_only
 from tests.support.commands import Commands
 from tests.support.stack import Stack, step
 
 pytestmark = pytest.mark.integration
+
+by_namespace = redis_only(
+    "there a namespace's queues have a prefix; elsewhere it needs a virtual host of its own"
+)
 
 PERMANENT_KEYS = ("red:_kombu.*", "blue:_kombu.*")
 
 FAILING = {"faults": [{"fault": "529", "rate": 0.5}, {"fault": "500", "rate": 1.0}]}
 DOWN = {"faults": [{"fault": "500", "rate": 1.0}]}
 WELL = {"faults": []}
-BATCH = WorkflowOptions(lane="batch")
+BATCH = WorkflowOptions(lane="background")
 
 
 class Fleet:
@@ -102,7 +108,7 @@ def test_an_outage_costs_probes_alone_and_fails_nobody(fleet_of):
     fleet = fleet_of(BREAKER__COOLDOWN_SECONDS="1", BREAKER__LONGEST_COOLDOWN_SECONDS="2")
     fleet.stack.worker()
     fleet.provider(**FAILING, latency=0.2)
-    with Receiver(fleet.stack.store.url) as receiver:
+    with Receiver(fleet.stack.broker_url) as receiver:
         runs = fleet.start(40)
         fleet.eventually_open()
         opened, refusals = time.time(), []
@@ -127,6 +133,7 @@ def test_an_outage_costs_probes_alone_and_fails_nobody(fleet_of):
     assert any("OverloadedError" in reason for reason in reasons)
 
 
+@by_namespace
 def test_tenants_with_scarce_limits_all_get_through_and_are_hardly_ever_refused(fleet_of):
     """By which shares, and how much of the limits is used, is measured by `benchmarks/guards.py`."""
     fleet = fleet_of(
@@ -151,6 +158,7 @@ def test_tenants_with_scarce_limits_all_get_through_and_are_hardly_ever_refused(
     assert fleet.redis.hlen("unacked") == 0
 
 
+@by_namespace
 @pytest.mark.slow
 def test_tenants_share_scarce_limits_by_weight_and_none_is_wasted(fleet_of):
     weights = {"red": 1.0, "blue": 2.0}
@@ -226,6 +234,17 @@ def test_steps_wait_for_an_open_breaker_without_slot_or_message_and_come_back_in
     assert command("health").code == 0
 
 
+def test_a_breaker_that_is_reset_lets_parked_steps_go_on_long_before_their_time(fleet_of, cf):
+    fleet = fleet_of(BREAKER__COOLDOWN_SECONDS="600", BREAKER__LONGEST_COOLDOWN_SECONDS="600")
+    fleet.stack.worker()
+    runs = fleet.open_breaker()
+
+    assert cf()("breaker", "reset", "--json").document["closed"] == [str(fleet.scope)]
+
+    assert all_succeed(runs, timeout=90)
+
+
+@redis_only("elsewhere some workers serve interactive alone")
 def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fleet(fleet_of, tmp_path):
     alive = tmp_path / "alive"
     fleet = fleet_of(WORKER__HEARTBEAT_FILE=str(alive))
@@ -247,12 +266,26 @@ def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fle
     assert fleet.stack.simulator.stats().peak_in_flight <= 8
 
 
-def probe(worker, path):
-    """Ask a worker that listens on a port of the system's choice."""
+def ask(worker, path):
+    """Ask a worker that listens on a port of the system's choice: the status and the text of its answer."""
     worker.wait_for("probes.listening")
     port = re.search(r"probes.listening host=\S+ port=(\d+)", worker.output())[1]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
-        return answer.status, json.load(answer)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=30) as answer:
+        return answer.status, answer.read().decode()
+
+
+def probe(worker, path):
+    status, text = ask(worker, path)
+    return status, json.loads(text)
+
+
+def metrics_of(worker) -> dict[str, float]:
+    """What a worker tells a monitoring system: the sum of each metric's samples."""
+    sums: Counter[str] = Counter()
+    for family in text_string_to_metric_families(ask(worker, "metrics")[1]):
+        for sample in family.samples:
+            sums[sample.name.removeprefix("cf_workers_")] += sample.value
+    return sums
 
 
 def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, cf):
@@ -271,5 +304,12 @@ def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, c
     assert probes[1][1]["checks"]["workers"]["says"] == "2 alive"
     assert "at most 5" in limits
     assert "the most calls that may be in flight are" in limits
+    assert "refused so far" in limits
     assert all_succeed(runs)
     assert fleet.stack.simulator.stats().peak_in_flight == 5
+    told = [metrics_of(worker) for worker in workers]
+    assert [one["executions_total"] for one in told] == [40, 40]
+    assert sum(one["worker_call_seconds_count"] for one in told) == 40
+    assert (told[0]["server_up"], told[0]["workers"], told[0]["permits_most"]) == (1, 2, 5)
+    assert told[0]["refusals_total"] > 0
+    assert told[0]["tokens_total"] > 0

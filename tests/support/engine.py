@@ -100,6 +100,7 @@ class Published:
     args: tuple[Any, ...]
     headers: Mapping[str, Any]
     size: int
+    kwargs: Mapping[str, Any]
 
     @property
     def step(self) -> str:
@@ -141,10 +142,12 @@ def take_published(app: Celery) -> list[Published]:
             queue = app.amqp.queues[name].bind(connection.default_channel)
             queue.declare()
             while (message := queue.get(no_ack=True)) is not None:
-                args, _, _ = json.loads(message.body)
+                args, kwargs, _ = json.loads(message.body)
                 headers = message.headers
                 size = len(message.body) + len(json.dumps(headers, default=str))
-                found.append(Published(name, headers["task"], headers["id"], tuple(args), headers, size))
+                found.append(
+                    Published(name, headers["task"], headers["id"], tuple(args), headers, size, kwargs)
+                )
     return found
 
 

@@ -14,6 +14,7 @@ import redis
 from cf_workers import Client
 from cf_workers.simulator import Simulator, SimulatorConfig
 from cf_workers.simulator.journal import RequestRecord
+from tests.support import brokers
 from tests.support.processes import Child, Processes
 from tests.support.servers import Store
 from tests.support.waiting import eventually
@@ -88,6 +89,11 @@ class Stack:
         self._clients: list[Client] = []
 
     @property
+    def broker_url(self) -> str:
+        """Where messages and events are."""
+        return self.settings.get(brokers.SETTING, self.store.url)
+
+    @property
     def environ(self) -> dict[str, str]:
         """What a process of this stack needs in its environment."""
         return {
@@ -160,6 +166,8 @@ class Stack:
 
     def messages_left(self) -> int:
         """Messages that wait or that a worker holds."""
+        if brokers.SETTING in self.settings:
+            return brokers.messages_at(self.broker_url)
         with self.redis() as client:
             return client.hlen("unacked") + sum(
                 client.llen(name) for name in ("control", "interactive", "batch")

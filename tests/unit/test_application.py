@@ -5,7 +5,7 @@ import pytest
 from cf_workers import application
 from cf_workers.application import open_context
 from cf_workers.errors import ConfigError, UnknownAgentError
-from cf_workers.wire import CONTROL, EXECUTE_STEP, FINISH_RUN, INTERACTIVE, RUN_AGENT
+from cf_workers.wire import BATCH, CONTROL, EXECUTE_STEP, FINISH_RUN, INTERACTIVE, RUN_AGENT, WARM_CACHE
 from tests.support.projects import write_project
 
 
@@ -145,6 +145,10 @@ def test_ends_of_runs_go_through_the_queue_of_their_own():
     routes = open_context().celery["task_routes"]
 
     assert (routes[FINISH_RUN]["queue"], routes[RUN_AGENT]["queue"]) == (CONTROL, INTERACTIVE)
+
+
+def test_warming_waits_where_work_can_wait():
+    assert open_context().celery["task_routes"][WARM_CACHE] == {"queue": BATCH}
 
 
 def test_results_live_as_long_as_records_and_joins_as_long_as_runs(monkeypatch):

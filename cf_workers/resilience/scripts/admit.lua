@@ -23,7 +23,8 @@ local function spacing()
 end
 
 local function refuse(reason, wait, moment)
-    local due
+    local counted, due = 'refused:' .. reason, nil
+    write(K.window, {[counted] = (Window.is[counted] or 0) + 1})
     if reason == 'breaker_open' and Breaker.comes_as_probe() then
         due = Line.join(reason, wait, 0, 0)
     elseif reason == 'breaker_open' then
@@ -40,7 +41,7 @@ end
 if Gate.closed_until then
     return refuse('gate_closed', math.min(Gate.closed_until - now, policy.gate.recheck), Gate.closed_until)
 end
-local verdict, wait = Breaker.ask(Window.duration())
+local verdict, wait = Breaker.ask(Window.is.duration or 1)
 if verdict == 'refuse' then
     return refuse('breaker_' .. Breaker.is.state, math.min(wait, policy.gate.recheck), now + wait)
 end

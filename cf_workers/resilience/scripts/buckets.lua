@@ -105,7 +105,7 @@ function Buckets.learn_costs(real)
 end
 
 -- Takes limits and levels from the provider's headers where they are lower than ours.
--- It rounds the tokens that remain to thousands.
+-- It rounds the tokens that remain to thousands. Returns whether a limit is new.
 function Buckets.learn_limits(told, age)
     local fields = {}
     for _, kind in ipairs(KINDS) do
@@ -127,4 +127,5 @@ function Buckets.learn_limits(told, age)
             bucket.level = math.min(bucket.level, header.remaining + rounding + age * bucket.rate)
         end
     end
+    return next(fields) ~= nil
 end

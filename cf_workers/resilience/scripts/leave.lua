@@ -1,7 +1,7 @@
 -- Takes waiters out of the line who will not ask again.
 -- KEYS: line waiters waiting
 -- ARGV: policy members
--- RETURNS: how many were in it
+-- RETURNS: JSON {left}: how many were in it
 -- REPEAT: safe
 -- USES: moment line
 Line.is = {}
@@ -9,4 +9,4 @@ local left = 0
 for _, member in ipairs(cjson.decode(A.members)) do
     if Line.leave(member) then left = left + 1 end
 end
-return left
+return cjson.encode({left = left})

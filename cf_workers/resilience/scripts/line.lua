@@ -97,6 +97,14 @@ function Line.correct(tenant, weight, seconds)
     end
 end
 
+-- Virtual time is in seconds of the scarcest bucket. With other limits those that have passed mean nothing: what
+-- had been had without limits would be paid for many times over.
+function Line.begin_anew()
+    for _, field in ipairs(redis.call('HKEYS', K.line)) do
+        if field == 'V' or string.sub(field, 1, 2) == 'v:' then redis.call('HDEL', K.line, field) end
+    end
+end
+
 local function turn(wait, spacing, random)
     if Line.turns then
         local left = tonumber(string.match(Line.turns, '^%d+'))
@@ -109,13 +117,13 @@ local function turn(wait, spacing, random)
     for tenant, weight in pairs(Line.waiting()) do
         if tenant ~= Line.tenant then others = others + weight end
     end
-    local pace = spacing * others / Line.weight
+    local pace = spacing * others / Line.weight / policy.line.eagerness
     local ahead = Line.is['n:' .. Line.lane .. ':' .. Line.tenant] or 0
     local turn_at = math.max(now + wait, math.min(Line.is[field] or 0, now + wait + ahead * pace))
     if turn_at > now + wait + policy.line.longest then
         return now + wait + policy.line.longest * (0.5 + random / 2), 0
     end
-    write(K.line, {[field] = turn_at + pace / policy.line.eagerness, ['w:' .. Line.tenant] = Line.weight,
+    write(K.line, {[field] = turn_at + pace, ['w:' .. Line.tenant] = Line.weight,
         ['t:' .. Line.tenant] = now})
     return turn_at + random * pace, policy.line.turns
 end

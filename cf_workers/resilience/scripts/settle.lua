@@ -47,7 +47,7 @@ if record then
     if A.outcome == 'success' then Window.grow(record) end
     Breaker.record(A.permit, record, A.outcome, random)
 end
-Buckets.learn_limits(cjson.decode(A.told), tonumber(A.age))
+if Buckets.learn_limits(cjson.decode(A.told), tonumber(A.age)) then Line.begin_anew() end
 Buckets.save()
 return cjson.encode({known = record and true or false, now = now, changes = Breaker.changes,
     gate_until = Gate.closed_until, stopped_until = Gate.stopped_until})

@@ -11,7 +11,9 @@ function Window.load()
     Window.in_flight = redis.call('ZCARD', K.flights)
 end
 
-function Window.duration() return Window.is.duration or 1 end
+-- Before the first call has ended: long, since whoever waits too long is brought forward, and who comes too
+-- early comes in vain.
+function Window.duration() return Window.is.duration or 10 end
 
 -- Forgets the flights whose holder has not renewed them.
 function Window.drop_expired()
@@ -86,7 +88,7 @@ end
 -- Grows by one a call up to the threshold, then by one a window; only while the window is what limits.
 function Window.grow(record)
     local is, fields = Window.is, {}
-    fields.duration = Window.duration() + (now - record.t - Window.duration()) * (is.duration and 0.2 or 1)
+    fields.duration = is.duration and is.duration + (now - record.t - is.duration) * 0.2 or now - record.t
     is.duration = fields.duration
     if is.size ~= math.huge and record.e == is.epoch and record.n >= is.size / 2 then
         local step = is.size < (is.threshold or 0) and 1 or 1 / is.size

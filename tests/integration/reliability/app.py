@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, chord
 
 from cf_workers.reliability import (
     ReliabilityPolicy,
@@ -55,6 +55,7 @@ else:
             abandon_after=1.5,
             heartbeat_file=Path(HEARTBEAT_FILE) if HEARTBEAT_FILE else None,
             heartbeat_every=0.2,
+            reserves={"batch": float(os.environ.get("BATCH_LEAVES", "0"))},
         ),
     )
 
@@ -119,6 +120,52 @@ def out_of_memory_once(self: Any, marker: str) -> str:
         raise MemoryError("too much")
     note("ended", self)
     return "fitted"
+
+
+@app.task(bind=True, name="part")
+def part(self: Any, needs: str) -> str:
+    """A part of a chord; without the file that it needs it fails."""
+    note("started", self)
+    if not Path(needs).exists():
+        raise FileNotFoundError(needs)
+    note("ended", self)
+    return "done"
+
+
+@app.task(bind=True, name="joined")
+def joined(self: Any) -> str:
+    """The body of a chord."""
+    note("joined", self)
+    return "done"
+
+
+_composed: dict[str, chord] = {}
+
+
+@app.task(bind=True, name="compose")
+def compose(self: Any, name: str, *needs: str) -> None:
+    """Start a chord; the same one again for the same name."""
+    made = _composed.get(name)
+    if made is None:
+        made = _composed[name] = chord([part.s(each) for each in needs], joined.si())
+        made.freeze()
+    note("composed", self, body=made.apply_async().id)
+
+
+if os.environ.get("BLIP") == "1":
+    from celery.backends.redis import RedisBackend
+
+    _report = RedisBackend.on_chord_part_return
+    _seen: set[str] = set()
+
+    def _blip(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Lose the connection once for each part, after its success was stored."""
+        if request.id in _seen:
+            return _report(self, request, *args, **kwargs)
+        _seen.add(request.id)
+        raise ConnectionError("the server is away")
+
+    RedisBackend.on_chord_part_return = _blip
 
 
 class PlainTask(Task):

@@ -22,8 +22,8 @@ from tests.support.servers import RealServer
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
-PATIENCE = 90.0
-"""Seconds for whatever is only a matter of time, however busy the machine."""
+PATIENCE = 20.0 if os.environ.get("STOCK") == "1" else 90.0
+"""Seconds for what is only a matter of time, however busy the machine; on Celery as shipped some is not."""
 
 
 def eventually(

@@ -129,3 +129,20 @@ def test_sixty_tasks_at_once_share_one_result_backend(server, start_worker, prod
     worker.until(server.settled, "the messages to be acknowledged")
     with server.client() as client:
         assert len(client.client_list()) - idle < 30
+
+
+def test_tasks_that_come_due_leave_the_slots_that_their_queue_leaves_to_others(
+    server, start_worker, producer, bell
+):
+    worker = start_worker("-c", "4", BATCH_LEAVES="0.25")
+    late = [producer.send_task("work", bell.heard, queue="batch", countdown=0.5) for _ in range(6)]
+    worker.until_events("started", 3)
+    worker.until(lambda: server.held() == 6, "all that come due to be held by the worker")
+
+    quick = producer.send_task("nap", (0.1,), queue="interactive")
+    worker.until(lambda: worker.events("ended", quick.id), "the interactive task to end")
+
+    assert len(worker.events("started")) == 3 + 1
+    bell.ring()
+    worker.until_events("ended", len(late) + 1)
+    worker.until(server.settled, "every message to be acknowledged")

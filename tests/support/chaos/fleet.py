@@ -12,6 +12,7 @@ from pathlib import Path
 
 import redis
 
+from tests.support.brokers import own_broker
 from tests.support.processes import Child, Processes
 from tests.support.servers import RealServer, Store
 from tests.support.stack import Stack, running_simulator
@@ -159,8 +160,8 @@ def durable_stack(home: Path, **settings: str) -> Iterator[tuple[Stack, DurableS
     server = DurableServer(home / "valkey")
     processes = Processes(home)
     try:
-        with running_simulator(body_bytes_limit=256 * 1024 * 1024) as simulator:
-            stack = Stack(Store(server.url), simulator, processes, **settings)
+        with running_simulator(body_bytes_limit=256 * 1024 * 1024) as simulator, own_broker() as broker:
+            stack = Stack(Store(server.url), simulator, processes, **settings, **broker)
             yield stack, server
             stack.close()
     finally:

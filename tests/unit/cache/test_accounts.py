@@ -108,7 +108,7 @@ class LruWithByteLimit(RuleBasedStateMachine):
         if known.broken:
             del self.model[key]
             self.seen["integrity_failures"] += 1
-            self.seen["misses"] += fresh
+            self.seen["misses"] += fresh and not allow_stale
             return None
         self.seen["hits" if fresh else "stale_hits"] += 1
         self.model.move_to_end(key)

@@ -24,14 +24,36 @@ class FailingServer:
         self.error = error
         self.asked = 0
 
+    @property
+    def connection_pool(self):
+        return FailingPool(self, self._client.connection_pool)
+
+    def ask(self):
+        self.asked += 1
+        if self.error:
+            raise self.error
+
     def __getattr__(self, name):
         def command(*args, **kwargs):
-            self.asked += 1
-            if self.error:
-                raise self.error
+            self.ask()
             return getattr(self._client, name)(*args, **kwargs)
 
         return command
+
+
+class FailingPool:
+    """The connections of such a server."""
+
+    def __init__(self, server, pool):
+        self._server = server
+        self._pool = pool
+
+    def get_connection(self):
+        self._server.ask()
+        return self._pool.get_connection()
+
+    def release(self, connection):
+        self._pool.release(connection)
 
 
 ERRORS = [redis.ConnectionError("gone"), redis.TimeoutError("slow"), redis.ResponseError("OOM")]

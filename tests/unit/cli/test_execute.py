@@ -15,6 +15,12 @@ import pytest
         (["execute", "linter", "x", "--timeout", "0"], "--timeout", "--help"),
         (["execute", "linter", "x", "--task-file", "f"], "not both", "--help"),
         (["execute", "linter", "x", "--sync", "--detach"], "cannot be detached", "--help"),
+        (["execute", "linter", "x", "--max-cost", "-1"], "--max-cost", "--help"),
+        (
+            ["execute", "linter", "x", "--model", "mine", "--max-cost", "1"],
+            "price is not known",
+            "known price",
+        ),
         (["execute", "bad name!", "x"], "cannot be the name of an agent", "letters"),
     ],
 )
@@ -73,3 +79,35 @@ def test_an_unreachable_server_ends_with_3_and_shows_no_password(cf, monkeypatch
     assert document["error"]["type"] == "ServerUnreachableError"
     assert "127.0.0.1:1" in document["error"]["message"]
     assert "hidden" not in result.output + result.stderr
+
+
+def test_an_execution_in_this_process_can_only_hold_a_budget_of_its_own(cf):
+    cf.declare(budgets={"day": 5})
+
+    result = cf("execute", "linter", "x", "--sync", "--max-cost", "1")
+
+    assert result.exit_code == 2
+    assert "the budget day cannot hold for an execution in this process" in result.stderr
+
+
+def test_an_execution_in_this_process_is_not_made_beyond_its_budget(cf):
+    document = cf.document("execute", "linter", "x", "--sync", "--max-cost", "0.000001", "--json")
+
+    assert document["success"] is False
+    assert document["metadata"]["error"]["type"] == "BudgetError"
+    assert "--max-cost" in document["metadata"]["error"]["hint"]
+    assert cf.no_server_was_started
+
+
+def test_a_chosen_model_is_told_with_its_reason_and_what_it_costs(cf):
+    result = cf("execute", "linter", "Rename it", "--model", "auto", "--max-tokens", "1000")
+
+    assert "model claude-haiku-5-5 (simple: the word 'rename'" in result.stderr
+    assert "about $0.0002, at most $0.0007 a call" in result.stderr
+
+
+def test_a_complexity_that_is_none_is_refused(cf):
+    result = cf("execute", "linter", "x", "--complexity", "hard")
+
+    assert result.exit_code == 2
+    assert "tiers are simple, standard, complex" in result.stderr

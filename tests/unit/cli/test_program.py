@@ -120,3 +120,19 @@ def test_no_project_at_all_says_where_it_was_looked_for(cf):
     assert result.exit_code == 2
     assert ".claude/claude.json" in result.stderr
     assert "--config" in result.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["runs"], ["config"]])
+def test_too_few_words_explain_what_there_is(words, cf):
+    """In a process of its own: `cf-workers` alone has no words at all."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cf_workers", *words],
+        capture_output=True,
+        text=True,
+        env=clean_environ(cf.home),
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Usage: {' '.join(['cf-workers', *words])} [OPTIONS] COMMAND")

@@ -35,12 +35,12 @@ class World:
         )
         self.queues = [QueueState(queue, 0) for queue in QUEUES]
 
-    def worker(self, *queues):
+    def worker(self, *queues, **about):
         Heartbeat(
             self.client,
             Keys(),
             worker="w:" + "".join(queues),
-            about=lambda: {"queues": list(queues), "pid": 1},
+            about=lambda: {"queues": list(queues), "pid": 1, **about},
         ).beat()
 
     def examine(self):
@@ -70,7 +70,7 @@ def test_with_everything_there_it_is_ready(world):
     found = world.examine()
 
     assert (found.ready, found.unreachable, found.document()["reasons"]) == (True, False, [])
-    assert set(found.document()["checks"]) == {"server", "workers", "breaker", "queues"}
+    assert set(found.document()["checks"]) == {"server", "workers", "guard", "breaker", "queues"}
 
 
 def test_without_workers_nobody_can_be_reached(world):
@@ -95,6 +95,18 @@ def test_an_open_breaker_is_a_reason_and_says_for_how_long(world):
 
     assert not found.unreachable
     assert failures(found)["breaker"].startswith("c/opus: open, for ")
+
+
+def test_workers_whose_guards_are_blind_are_a_reason_and_what_went_by_them_is_told(world):
+    world.worker(*QUEUES, guard_blind=True)
+    world.client.hset(Keys().counters, "guard_blind_calls", 7)
+
+    found = world.examine()
+
+    assert failures(found) == {
+        "guard": "1 of 1 workers call without asking; 7 calls have gone by them so far"
+    }
+    assert not found.unreachable
 
 
 @pytest.mark.parametrize(("sent_at", "ready"), [(NOW - 29, True), (NOW - 31, False), (None, True)])
@@ -140,3 +152,37 @@ def test_probes_answer_with_the_status_that_orchestrators_read(alive, ready, cod
     assert readiness[1]["reasons"] == ([] if ready else ["server: told"])
     assert other[0] == 404
     assert server.port == 0
+
+
+def test_metrics_are_told_where_there_are_any_in_the_form_that_is_asked_for():
+    told = []
+
+    def metrics(accept):
+        told.append(accept)
+        return "text/plain; version=0.0.4", b"cf_workers_runs 1\n"
+
+    server = ProbeServer(lambda: True, lambda: Readiness(()), metrics=metrics)
+    server.start()
+    try:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.port}/metrics", headers={"Accept": "application/openmetrics-text"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content_type, text = answer.headers["Content-Type"], answer.read()
+    finally:
+        server.stop()
+
+    assert (content_type, text) == ("text/plain; version=0.0.4", b"cf_workers_runs 1\n")
+    assert told == ["application/openmetrics-text"]
+
+
+def test_without_metrics_there_is_no_such_page():
+    server = ProbeServer(lambda: True, lambda: Readiness(()))
+    server.start()
+    try:
+        status, document = ask(server, "/metrics")
+    finally:
+        server.stop()
+
+    assert status == 404
+    assert document == {"error": "try /healthz, /readyz"}

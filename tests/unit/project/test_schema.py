@@ -24,24 +24,33 @@ EVERYTHING = {
         "w": {"inputs": {"k": "v"}, "steps": [{"agent": "a"}, {"id": "z", "agent": "b"}]},
         "l": ["a", "b"],
     },
+    "schedules": {"s": {"cron": "@daily", "workflow": "w"}},
     "features": {"x": 1},
     "performance": {"x": 1},
     "cache": {"x": 1},
+    "budgets": {"namespace": {"usd": 100}},
 }
 PLACES = {
     "": ("properties",),
     "agents.a": ("definitions", "agent", "properties"),
     "workflows.w": ("definitions", "workflow", "anyOf", 0, "properties"),
     "workflows.w.steps[1]": ("definitions", "step", "properties"),
+    "schedules.s": ("definitions", "schedule", "properties"),
     "features": ("properties", "features", "properties"),
     "performance": ("properties", "performance", "properties"),
     "cache": ("properties", "cache", "properties"),
+    "budgets": ("properties", "budgets", "properties"),
+    "budgets.namespace": ("definitions", "budget", "properties"),
 }
 """Where an object stands in a project, and where its keys stand in the schema."""
 
 VALUES = (None, True, 0, 1, 3, 4, 1.5, -1, "", " ", "a", "b c", "high", "batch", [], ["a"], [""], [1], {})
 
-RELATED = [("agent", "high"), ("agent", "batch"), ("id", "a"), ("file", " "), ("path", " ")]
+RELATED = [
+    *(("agent", "high"), ("agent", "batch"), ("id", "a"), ("file", " "), ("path", " ")),
+    *(("timezone", word) for word in ("a", "b c", "high", "batch")),
+    *((key, word) for key in ("workflow", "batch") for word in ("a", "b c", "high", "batch")),
+]
 """Values of the right kind about which there is more to say: what exists, what is taken."""
 
 
@@ -121,6 +130,8 @@ def test_loader_and_schema_agree_on_every_kind_of_value(place, key, agents):
             del member(document, place)["file"]
         if key == "agents":
             del document["workflows"]
+        if key in ("agents", "workflows"):
+            document.pop("schedules")
 
         problems = agents.load(document).problems
 
@@ -138,6 +149,11 @@ def test_loader_and_schema_agree_on_every_kind_of_value(place, key, agents):
         {"agents": {"a": {"path": "agents/a.md", "owner": "us"}}},
         {"agents": {"a": {"file": "agents/a.md"}}, "workflows": {"w": {"inputs": ["x"], "steps": []}}},
         {"workflows": {"w": {"inputs": {"x": {"default": 3, "description": "how many"}}, "steps": []}}},
+        {
+            "workflows": {"w": []},
+            "schedules": {"s": {"every": "1h 30m", "workflow": "w", "missed": "run_once"}},
+        },
+        {"workflows": {"w": []}, "schedules": {"s": {"every": 90, "workflow": "w", "inputs": {"x": 1}}}},
     ],
 )
 def test_what_the_loader_accepts_the_schema_accepts(document, agents):
@@ -162,6 +178,13 @@ def test_what_the_loader_accepts_the_schema_accepts(document, agents):
         {"workflows": {"w": {"inputs": ["x", "x"], "steps": []}}},
         {"workflows": {"w": {"inputs": {"b c": 1}, "steps": []}}},
         {"workflows": {"w": {"steps": [{"agent": "a", "needs": [], "depends_on": []}]}}},
+        {"workflows": {"w": []}, "schedules": {"b c": {"every": "1h", "workflow": "w"}}},
+        {"workflows": {"w": []}, "schedules": {"s": {"every": "soon", "workflow": "w"}}},
+        {"workflows": {"w": []}, "schedules": {"s": {"every": "1h", "timezone": "UTC", "workflow": "w"}}},
+        {"workflows": {"w": []}, "schedules": {"s": {"cron": "* * * *", "workflow": "w"}}},
+        {"workflows": {"w": []}, "schedules": {"s": {"every": "1h", "workflow": "w", "tsak": "x"}}},
+        {"schedules": {"s": {"every": "1h", "batch": "a", "task": "x"}}},
+        {"schedules": {"s": []}},
     ],
 )
 def test_what_is_wrong_in_itself_the_schema_refuses(document, agents):

@@ -67,3 +67,33 @@ def test_only_open_queues_are_waited_for_and_all_else_is_the_cycles():
 
     assert queues.consume(3) == ["control", "interactive"]
     assert cycle.turned == "control"
+
+
+def test_a_retry_that_is_due_leaves_the_slots_that_its_queue_leaves():
+    assert slots(100, 89).may_retry("r1", "batch", QUEUES)
+    assert not slots(100, 90).may_retry("r1", "batch", QUEUES)
+    assert slots(100, 99).may_retry("r1", "interactive", QUEUES)
+
+
+def test_new_messages_wait_behind_a_retry_that_is_due():
+    taken = [90]
+    gate = Slots(lambda: 100, lambda: taken[0], reserves={"batch": 0.1}, spare={"control": 2})
+    gate.may_retry("r1", "batch", QUEUES)
+    gate.may_retry("r2", "batch", QUEUES)
+
+    taken[0] = 89
+    assert gate.shut(QUEUES) == {"batch"}
+    assert gate.may_retry("r1", "batch", QUEUES)
+    assert gate.shut(QUEUES) == {"batch"}
+    assert gate.may_retry("r2", "batch", QUEUES)
+    assert gate.shut(QUEUES) == frozenset()
+
+
+def test_many_retries_that_are_due_ask_no_more_often_than_few():
+    gate = slots(100, 95)
+    first = gate.pause
+    for number in range(5000):
+        gate.may_retry(f"r{number}", "batch", QUEUES)
+
+    assert first == pytest.approx(0.1)
+    assert 5000 / gate.pause < 600

@@ -46,8 +46,7 @@ class Fleet:
 
     Args:
         estimate: how far off our estimates of the input are.
-        wakes: who waits is woken as the guard says, by somebody who looks ten times a second; else all wait
-            for their turns.
+        wakes: whether those whose turn is brought forward hear of it, by a look every tenth of a second.
     """
 
     guard: Guard
@@ -64,7 +63,7 @@ class Fleet:
     refusals: Counter[str] = field(default_factory=Counter)
     changes: list[Transition] = field(default_factory=list)
     again: Callable[[Call], None] = lambda call: None
-    wakes: bool = False
+    wakes: bool = True
     in_flight: int = 0
     most_in_flight: int = 0
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)

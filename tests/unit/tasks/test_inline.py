@@ -1,9 +1,14 @@
 from pathlib import Path
 
+import fakeredis
 import pytest
+import redis
 
+from cf_workers._redis import Keys
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentReply, Usage
+from cf_workers.answers import KnownAnswers
+from cf_workers.cache import Cache, GivenSecret
 from cf_workers.client import Client
 from cf_workers.errors import CallRejectedError, CancelledError, OverloadedError, RateLimitedError
 from cf_workers.planning import ExecutionOptions, Planned
@@ -142,3 +147,60 @@ def test_a_wait_is_as_long_as_asked_for_unless_cancelled():
     wait_in_thread(0.01, token)
     token.cancel()
     wait_in_thread(600.0, token)
+
+
+@pytest.fixture
+def cache():
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    yield Cache(client, Keys(), GivenSecret(b"a secret"))
+    client.close()
+
+
+def known_by(cache: Cache) -> KnownAnswers:
+    """What another process of the same fleet would know."""
+    return KnownAnswers(cache, namespace="n")
+
+
+def test_what_is_known_is_not_asked_again(planned, cache):
+    first, second = ScriptedModel(REPLY), ScriptedModel()
+
+    made = execute_inline(planned, "say hello", model=first, known=known_by(cache))
+    found = execute_inline(planned, "say hello", model=second, known=known_by(cache))
+
+    assert (len(first.asked), len(second.asked)) == (1, 0)
+    assert found["output"] == made["output"] == "hello"
+    assert (made["metadata"]["cached"], found["metadata"]["cached"]) == (False, True)
+    assert made["metadata"]["cache_key"] == found["metadata"]["cache_key"]
+    assert (found["metadata"]["estimated_cost"], found["metadata"]["attempts"]) == (0.0, 0)
+    assert found["metadata"]["saved_cost"] == pytest.approx(made["metadata"]["estimated_cost"])
+
+
+def test_another_task_is_asked(planned, cache):
+    model = ScriptedModel(REPLY, REPLY)
+
+    for task in ("say hello", "say hello!"):
+        execute_inline(planned, task, model=model, known=known_by(cache))
+
+    assert len(model.asked) == 2
+
+
+def test_a_failure_is_not_kept(planned, cache):
+    model = ScriptedModel(CallRejectedError("too odd", {"status": 400}), REPLY)
+
+    first = execute_inline(planned, "x", model=model, known=known_by(cache))
+    second = execute_inline(planned, "x", model=model, known=known_by(cache))
+
+    assert (first["success"], second["success"]) == (False, True)
+    assert len(model.asked) == 2
+
+
+def test_a_cache_whose_server_is_away_changes_nothing(planned, cache, monkeypatch):
+    def gone(*_):
+        raise redis.ConnectionError("gone")
+
+    monkeypatch.setattr(cache.entries._client.connection_pool, "get_connection", gone)
+
+    document = execute_inline(planned, "say hello", model=ScriptedModel(REPLY), known=known_by(cache))
+
+    assert (document["success"], document["output"]) == (True, "hello")
+    assert (document["metadata"]["cached"], document["metadata"]["cache_key"]) == (False, None)
