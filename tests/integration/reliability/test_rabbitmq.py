@@ -10,6 +10,7 @@ import signal
 import pytest
 
 from tests.support import brokers, eventually
+from tests.support.commands import Commands
 from tests.support.stack import QUICK_TO_BURY, step
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), brokers.rabbitmq_only]
@@ -91,3 +92,22 @@ def test_draining_finishes_what_runs_and_a_second_signal_gives_it_back(own_stack
 
     assert run.result(timeout=PATIENCE).status == "succeeded"
     assert len(own_stack.calls()) == WIDTH + 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda url: f"{url}-that-is-none", lambda url: url.replace("guest:guest@", "guest:mistyped@")],
+    ids=["a virtual host that is none", "a wrong password"],
+)
+def test_a_broker_that_lets_nobody_in_is_named_with_what_to_correct(own_stack, project, tmp_path, change):
+    project.workflow("one", step("a"))
+    url = change(own_stack.broker_url)
+    cf = Commands(tmp_path, project.root, own_stack.environ | {brokers.SETTING: url})
+
+    ready = cf("health", timeout=120)
+    started = cf("run-workflow", "one", "--detach", timeout=120)
+
+    assert (ready.code, started.code) == (3, 3), started.err
+    assert "does not accept the user, password or virtual host" in started.err
+    assert "CF_WORKERS_BROKER_URL" in started.err
+    assert "mistyped" not in ready.out + ready.err + started.out + started.err
