@@ -22,7 +22,17 @@ from cf_workers.errors import ConfigError
 from cf_workers.project import Project, current_project, find_project
 from cf_workers.reliability import reliable_configuration
 from cf_workers.settings import DEFAULT_NAMESPACE, Settings, load_settings
-from cf_workers.wire import BATCH, EXECUTE_STEP, FINISH_RUN, INTERACTIVE, QUEUES, RUN_AGENT, WARM_CACHE
+from cf_workers.wire import (
+    BATCH,
+    CONTROL,
+    EXECUTE_STEP,
+    FINISH_RUN,
+    INTERACTIVE,
+    POLL_BATCHES,
+    QUEUES,
+    RUN_AGENT,
+    WARM_CACHE,
+)
 
 Announce = Callable[[str], object]
 
@@ -91,13 +101,13 @@ class Context:
             "result_expires": int(settings.runs.retention_seconds),
             "beat_scheduler": "cf_workers.beat:Scheduler",
             "beat_max_loop_interval": 5,
-            "redbeat_redis_url": self.redis_url,
             "redbeat_key_prefix": f"{settings.namespace}:redbeat",
             "redbeat_lock_timeout": 30,  # its own default leaves a fleet without a beat for 25 minutes
             "task_annotations": {RUN_AGENT: retry, EXECUTE_STEP: retry},
             "task_routes": {
                 RUN_AGENT: {"queue": INTERACTIVE},
-                FINISH_RUN: {"queue": "control"},
+                FINISH_RUN: {"queue": CONTROL},
+                POLL_BATCHES: {"queue": CONTROL},
                 WARM_CACHE: {"queue": BATCH},
             },
         }

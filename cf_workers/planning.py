@@ -53,7 +53,7 @@ class WorkflowOptions:
     Args:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
-        lane: the queue of steps that name none.
+        lane: of steps that name none.
         fail_fast: steps fail where they would have to wait for admission: breaker, limits, budgets.
         max_cost_usd: the run's own budget; the project's for runs if not given.
     """

@@ -39,8 +39,6 @@ class FileTexts:
             if kept is not None and kept[0] == stamp:
                 return kept[1]
             return self._read_again(path)
-        except ConfigError:  # which is a ValueError as well
-            raise
         except OSError as error:
             reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
             raise ConfigError(f"{path} cannot be read: {reason}") from None
