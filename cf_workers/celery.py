@@ -91,17 +91,16 @@ def build_runtime() -> runtime.Runtime:
     store = RunStore(client, keys, definitions, settings.record_policy)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
-    def plan(agent: str, options: ExecutionOptions) -> Planned:
-        return plan_execution(agent, context.project, settings, options)
+    def plan(agent: str, options: ExecutionOptions, task: str) -> Planned:
+        return plan_execution(agent, context.project, settings, options, task=task)
 
-    provider = AnthropicProvider(
-        ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
-    )
+    sending = ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
+    provider = AnthropicProvider(sending)
     guard = _guard(context)
     credential = _credential()
     guarded = Guarded(_measured(Direct(provider), context), guard, credential=credential)
     ledger = Ledger(client, keys, settings.budget_policy)
-    budgeted = Budgeted(guarded, ledger, wake=store.unpark)
+    budgeted = Budgeted(guarded, ledger, wake=store.unpark, cache_ttl=sending.cache_ttl)
     prefixes = Prefixes(client, keys, settings.warming_policy)
     warmed = Warmed(budgeted, prefixes, credential=credential, wake=store.unpark)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)

@@ -89,7 +89,7 @@ def restore_error(described: Mapping[str, Any]) -> CfWorkersError:
     return ExecutionError(message, details)
 
 
-class InputError(CfWorkersError, ValueError):
+class InputError(CfWorkersError):
     """The input is wrong; nothing was enqueued and nothing was paid."""
 
     exit_code = 2

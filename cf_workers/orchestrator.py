@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,16 +152,18 @@ class _Orchestrator:
 
     def _submit(self, agent_name: str, task: str, options: Mapping[str, Any]) -> ExecutionHandle:
         chosen = {**self._defaults, **_current(options)}
-        if known := self.client.recall(agent_name, task, **chosen):
-            return known
-        self._require_workers()
-        return self.client.submit(agent_name, task, **chosen)
+        with _value_errors():
+            if known := self.client.recall(agent_name, task, **chosen):
+                return known
+            self._require_workers()
+            return self.client.submit(agent_name, task, **chosen)
 
     def _start(self, workflow_name: str, task: str | None, pass_output: bool) -> RunHandle:
         options = WorkflowOptions(pass_output=pass_output)
-        self.client.check_workflow(workflow_name, task, options=options)
-        self._require_workers()
-        return self.client.start_workflow(workflow_name, task, options=options)
+        with _value_errors():
+            self.client.check_workflow(workflow_name, task, options=options)
+            self._require_workers()
+            return self.client.start_workflow(workflow_name, task, options=options)
 
     def _close(self) -> None:
         if "_workforce" in self.__dict__:
@@ -284,6 +287,16 @@ class AsyncAgentOrchestrator(_Orchestrator):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+@contextmanager
+def _value_errors() -> Iterator[None]:
+    """Input that cannot work is a `ValueError` as well, which is what old programs catch."""
+    try:
+        yield
+    except InputError as error:
+        kind = type(error)
+        raise type(kind.__name__, (kind, ValueError), {})(error.message, error.details) from None
 
 
 def _current(options: Mapping[str, Any]) -> dict[str, Any]:

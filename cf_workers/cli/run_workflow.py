@@ -50,6 +50,9 @@ def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chose
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_workflow(workflow, task, inputs=values, options=options)
+        for step in planned.plan.steps:
+            if step.chosen is not None:
+                notice(f"model of {step.id}: {step.model} ({step.chosen})")
         with Workforce(client, queues_of(step.lane for step in planned.plan.steps)) as workforce:
             if not chosen["detach"]:
                 workforce.require()

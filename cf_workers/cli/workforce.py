@@ -23,7 +23,7 @@ from cf_workers.workflows.spec import Lane
 if TYPE_CHECKING:
     from cf_workers.client import Client
 
-READY_WITHIN = 40.0
+READY_WITHIN = 60.0
 DRAIN_SECONDS = 5.0
 OTHERS_SECONDS = 180.0
 """More than a call of the default time-out takes: cut off, it would be paid for nothing."""

@@ -134,6 +134,7 @@ class Client:
         task: str,
         *,
         model: str | None = None,
+        complexity: str | None = None,
         max_tokens: int | None = None,
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
@@ -146,6 +147,8 @@ class Client:
         """Enqueue one execution of an agent; one whose answer is in the cache has ended when this returns.
 
         Args:
+            model: its id, or `auto` for the one that the project's rules choose.
+            complexity: the tier from which it is chosen, whatever the rules say.
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
             lane: `batch` waits for a message batch, at half the price; `interactive` if not given.
@@ -160,6 +163,7 @@ class Client:
         options = read_options(
             {
                 "model": model,
+                "complexity": complexity,
                 "max_tokens": max_tokens,
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
@@ -297,8 +301,8 @@ class Client:
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         check_task(task, settings.max_task_chars)
         check_list_task(spec, task)
-        resolve_inputs(spec, inputs or {})
-        return plan_workflow(spec, self.project, settings, self._allowed(options))
+        values = resolve_inputs(spec, inputs or {})
+        return plan_workflow(spec, self.project, settings, self._allowed(options), task=task, inputs=values)
 
     def quote(
         self,
@@ -319,8 +323,10 @@ class Client:
             ServerUnreachableError: the server does not answer.
         """
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
-        planned = plan_workflow(spec, self.project, self.settings, self._allowed(options))
         values = {**{name: value for name, value in spec.inputs if value is not None}, **(inputs or {})}
+        planned = plan_workflow(
+            spec, self.project, self.settings, self._allowed(options), task=task, inputs=values
+        )
         return self._quote(planned, task, values, task_needed=spec.is_list and task is None)
 
     def quote_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Quote:

@@ -27,7 +27,8 @@ STEP_SETTINGS: tuple[Key, ...] = (
     flag("allow_failure", "Its failure does not make the run fail.", default=False),
     positive("timeout_seconds", "Bound on one attempt, in seconds."),
     whole("max_retries", "Further requests after the first.", 0),
-    word("model", "Instead of the agent's own."),
+    word("model", "Instead of the agent's own; auto: as the section models chooses."),
+    word("complexity", "A tier of the section models, which chooses the model."),
     whole("max_tokens", "Bound on its answer.", 1),
     flag("cacheable", "Off: its answer is not kept."),
     choice(

@@ -12,14 +12,19 @@ from typing import Any
 from celery.app import amqp
 from kombu.connection import Connection as KombuConnection
 
-SCHEMES = frozenset({"redis", "rediss"})
+REDIS = frozenset({"redis", "rediss"})
+RABBITMQ = frozenset({"amqp", "amqps", "pyamqp"})
 
 
 class Connection(KombuConnection):
-    """A connection that uses the repaired transport for Redis URLs, and kombu's own for every other."""
+    """A connection on a repaired transport for Redis and RabbitMQ, and on kombu's own for every other."""
 
     def get_transport_cls(self) -> Any:
-        if self.transport_cls not in SCHEMES:
+        if self.transport_cls in RABBITMQ:
+            from cf_workers.reliability.rabbitmq import transport_for
+
+            return transport_for(super().get_transport_cls())
+        if self.transport_cls not in REDIS:
             return super().get_transport_cls()
         from cf_workers.reliability.transport import Transport  # kombu's Redis transport loads redis-py
 

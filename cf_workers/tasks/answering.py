@@ -55,6 +55,7 @@ class Caller:
         run: the run or execution.
         alone: a single execution, of no workflow.
         limits: the budgets that were declared for it when it was started.
+        most_nanos: it may cost no more, in billionths of a dollar.
         began: called once when the reply begins, and not if there is none.
         batch: on which terms it may wait for a message batch; `None` is asked at once.
     """
@@ -69,6 +70,7 @@ class Caller:
     run: str = ""
     alone: bool = False
     limits: tuple[Limit, ...] = ()
+    most_nanos: int | None = None
     began: Callable[[], object] | None = None
     batch: BatchTerms | None = None
 

@@ -52,6 +52,7 @@ def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, to
         run=header.run,
         alone=header.message is not None,
         limits=_limits(header, step),
+        most_nanos=step.most_nanos,
         batch=_batch_terms(runtime, header, step, claim),
     )
     return runtime.answering.ask(call, caller, token)

@@ -39,8 +39,8 @@ class Provider(Model, Protocol):
         ...
 
 
-Planner = Callable[[str, ExecutionOptions], Planned]
-"""Looks an agent up in the process's project and plans one execution of it."""
+Planner = Callable[[str, ExecutionOptions, str], Planned]
+"""Looks an agent up in the process's project and plans one execution of it, for a task."""
 
 
 @dataclass(frozen=True)

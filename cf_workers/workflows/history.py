@@ -260,9 +260,9 @@ def _prompt_cache(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     price is not known.
     """
     asked = [step for step in steps if step["usage"] and not step["cached"]]
-    read = sum(step["usage"]["cache_read_input_tokens"] for step in asked)
-    written = sum(step["usage"]["cache_creation_input_tokens"] for step in asked)
-    total = read + written + sum(step["usage"]["input_tokens"] for step in asked)
+    read = sum(step["usage"].get("cache_read_input_tokens", 0) for step in asked)
+    written = sum(step["usage"].get("cache_creation_input_tokens", 0) for step in asked)
+    total = read + written + sum(step["usage"].get("input_tokens", 0) for step in asked)
     saved = [step["metadata"].get("prompt_cache_saved_cost", 0.0) for step in asked]
     return {
         "cache_read_tokens": read,

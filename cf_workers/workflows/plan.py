@@ -29,6 +29,8 @@ class PlannedStep(Payload):
         max_retries: `None` leaves it to the worker's task.
         after: steps that must have ended first without handing anything on (sequential runs).
         passes: whether it sees the outputs of its dependencies.
+        chosen: why it has this model, where rules have chosen it.
+        most_nanos: no call of it may cost more, in billionths of a dollar.
     """
 
     id: str
@@ -46,6 +48,8 @@ class PlannedStep(Payload):
     allow_failure: bool = False
     passes: bool = True
     cacheable: bool | None = None
+    chosen: str | None = None
+    most_nanos: int | None = None
 
     @property
     def queue(self) -> str:

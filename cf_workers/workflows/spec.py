@@ -28,6 +28,7 @@ class StepSpec:
         allow_failure: its failure does not make the run fail.
         timeout_seconds: bound on one attempt, in seconds.
         max_retries: further requests after the first.
+        complexity: the tier from which its model is chosen, unless it names a model.
         lane: how it is asked; `None` leaves it to the run.
     """
 
@@ -43,6 +44,7 @@ class StepSpec:
     max_tokens: int | None = None
     cacheable: bool | None = None
     lane: Lane | None = None
+    complexity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
