@@ -113,7 +113,7 @@ def document(reports: list[dict[str, Any]], *, quick: bool, seconds: float) -> s
     parts = [
         "# Benchmarks",
         f"Measured on {datetime.now(UTC).date().isoformat()} by `{command} --write benchmarks/README.md`, "
-        f"which took {seconds:.0f} s; the file is written by that command and by nobody else.",
+        f"which took {seconds:.0f} s, except for sections that name a date of their own. Nobody writes here by hand.",
         as_markdown(HEAD, rows),
         "## How",
         METHOD,

@@ -22,7 +22,17 @@ from cf_workers.errors import ConfigError
 from cf_workers.project import Project, current_project, find_project
 from cf_workers.reliability import reliable_configuration
 from cf_workers.settings import DEFAULT_NAMESPACE, Settings, load_settings
-from cf_workers.wire import BATCH, EXECUTE_STEP, FINISH_RUN, INTERACTIVE, QUEUES, RUN_AGENT, WARM_CACHE
+from cf_workers.wire import (
+    BATCH,
+    CONTROL,
+    EXECUTE_STEP,
+    FINISH_RUN,
+    INTERACTIVE,
+    POLL_BATCHES,
+    QUEUES,
+    RUN_AGENT,
+    WARM_CACHE,
+)
 
 Announce = Callable[[str], object]
 
@@ -96,7 +106,8 @@ class Context:
             "task_annotations": {RUN_AGENT: retry, EXECUTE_STEP: retry},
             "task_routes": {
                 RUN_AGENT: {"queue": INTERACTIVE},
-                FINISH_RUN: {"queue": "control"},
+                FINISH_RUN: {"queue": CONTROL},
+                POLL_BATCHES: {"queue": CONTROL},
                 WARM_CACHE: {"queue": BATCH},
             },
         }

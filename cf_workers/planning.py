@@ -11,16 +11,17 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from cf_workers.agents.choice import AUTO, Choice, choose
-from cf_workers.agents.definition import AgentCall, AgentDefinition
-from cf_workers.agents.estimate import is_priced, most_nanos
+from cf_workers.agents.choice import AUTO
+from cf_workers.agents.definition import AgentDefinition
+from cf_workers.agents.estimate import is_priced
 from cf_workers.agents.models import check_model
-from cf_workers.budgets import Limit, dollars
+from cf_workers.budgets import Limit
 from cf_workers.errors import ConfigError, InputError, ProjectError, TaskTooLongError
 from cf_workers.project import Problem, Project, check_agents
 from cf_workers.project.batch_files import batch_workflow
 from cf_workers.project.budgets import RUN
-from cf_workers.project.problems import at, did_you_mean, project_error
+from cf_workers.project.choosing import check_threshold, choose_model
+from cf_workers.project.problems import at, project_error
 from cf_workers.schedules.spec import ScheduleSpec
 from cf_workers.settings import Settings
 from cf_workers.wire import Payload
@@ -52,7 +53,7 @@ class WorkflowOptions:
     Args:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
-        lane: the queue of steps that name none.
+        lane: of steps that name none.
         fail_fast: steps fail where they would have to wait for admission: breaker, limits, budgets.
         max_cost_usd: the run's own budget; the project's for runs if not given.
     """
@@ -326,7 +327,7 @@ def _plan_step(
 ) -> PlannedStep:
     named = step.model or (AUTO if step.complexity else None)
     model = _first(named, definition.model, settings.agents.model)
-    chosen = _choose(step, project, task) if model == AUTO else None
+    chosen = choose_model(step, project, task) if model == AUTO else None
     model = chosen.model if chosen else model
     if warning := check_model(model, datetime.now(UTC).date()):
         log.warning("model.warning model=%s %s", model, warning)
@@ -350,43 +351,8 @@ def _plan_step(
         chosen=str(chosen) if chosen else None,
         most_nanos=project.models.max_nanos if chosen else None,
     )
-    _check_threshold(planned, definition, task)
+    check_threshold(planned, definition, task)
     return planned
-
-
-def _choose(step: StepSpec, project: Project, task: str) -> Choice:
-    """The model for a step that names none.
-
-    Raises:
-        ConfigError: it asks for a tier that there is not.
-    """
-    policy = project.models
-    if step.complexity is not None and step.complexity not in policy.tiers:
-        hint = did_you_mean(step.complexity, tuple(policy.tiers))
-        raise ConfigError(
-            f"step {step.id!r} asks for the complexity {step.complexity!r}, which is none",
-            {"hint": hint or f"tiers are {', '.join(policy.tiers)}"},
-        )
-    return choose(policy, step.agent, task, step.complexity)
-
-
-def _check_threshold(step: PlannedStep, definition: AgentDefinition, task: str) -> None:
-    """Refuse a chosen model that may cost too much, as far as its prompt is known.
-
-    Raises:
-        ConfigError: it may, or nobody knows.
-    """
-    if step.most_nanos is None:
-        return
-    call = AgentCall(definition, task, step.model, step.max_tokens, step.timeout_seconds)
-    most = most_nanos(call)
-    if most is None or most > step.most_nanos:
-        cost = "an unknown price" if most is None else f"up to {dollars(most)}"
-        raise ConfigError(
-            f"the model chosen for step {step.id!r}, {step.model} ({step.chosen}), has {cost} a call; "
-            f"the threshold is {dollars(step.most_nanos)}",
-            {"hint": "lower max_tokens or the complexity, name a model, or raise models.max_cost_usd"},
-        )
 
 
 def _task_so_far(step: StepSpec, task: str | None, inputs: Mapping[str, str]) -> str:

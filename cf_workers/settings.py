@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import NANOS
+from cf_workers.batches import API_MAX_BYTES, API_MAX_QUEUED_ROWS, API_MAX_ROWS, BatchPolicy
 from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
@@ -129,6 +130,26 @@ class CacheSettings(_Section):
     endpoint: str = Field("", repr=False)
 
 
+class BatchSettings(_Section):
+    """The batch lane; see `BatchPolicy` for what each means."""
+
+    enabled: bool = True
+    linger_seconds: float = Field(60.0, ge=0)
+    max_rows: int = Field(10_000, ge=1, le=API_MAX_ROWS)
+    max_bytes: int = Field(64_000_000, ge=10_000, le=API_MAX_BYTES)
+    max_queued_rows: int = Field(API_MAX_QUEUED_ROWS, ge=1)
+    poll_seconds: float = Field(30.0, gt=0)
+    max_sends: int = Field(3, ge=1)
+    auto_slack_seconds: float = Field(3600.0, gt=0)
+    rescue_margin_seconds: float = Field(60.0, ge=0)
+    relook_seconds: float = Field(3600.0, gt=0)
+    shared_prefix_rows: int = Field(10, ge=1)
+    submit_timeout_seconds: float = Field(300.0, gt=0)
+    settle_seconds: float = Field(60.0, ge=0)
+    skew_seconds: float = Field(60.0, ge=0)
+    busy_seconds: float = Field(15.0, gt=0)
+
+
 class BudgetSettings(_Section):
     """Budgets in US dollars that stand beside those of the project, and win over them."""
 
@@ -183,6 +204,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     prompt_cache: PromptCacheSettings = PromptCacheSettings()
     health: HealthSettings = HealthSettings()
+    batches: BatchSettings = BatchSettings()
     budgets: BudgetSettings = BudgetSettings()
 
     @field_validator("redis_url", "cache_url")
@@ -254,6 +276,14 @@ class Settings(BaseSettings):
             shards=cache.shards,
             timeout_seconds=cache.timeout_seconds,
             lease_seconds=cache.lease_seconds,
+        )
+
+    @property
+    def batch_policy(self) -> BatchPolicy:
+        return BatchPolicy(
+            **self.batches.model_dump(),
+            results_seconds=self.runs.retention_seconds,
+            lease_seconds=self.worker.lease_seconds,
         )
 
     @property

@@ -28,7 +28,7 @@ from cf_workers.workflows.spec import Lane
 if TYPE_CHECKING:
     from cf_workers.client.batch import Batch, Tally
 
-IN_FLIGHT = {"interactive": 200, "batch": 2_000}
+IN_FLIGHT = {"interactive": 200, "auto": 200, "background": 2_000, "batch": 20_000}
 LINE_EVERY_SECONDS = 10.0
 
 

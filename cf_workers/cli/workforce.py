@@ -17,6 +17,7 @@ from cf_workers.cli.companions import Companion, leaving_on_sigterm
 from cf_workers.cli.output import notice, warn
 from cf_workers.errors import NoWorkerError
 from cf_workers.wire import CONTROL, INTERACTIVE
+from cf_workers.workflows.spec import Lane, queue_of
 
 if TYPE_CHECKING:
     from cf_workers.client import Client
@@ -131,6 +132,6 @@ class Workforce:
             time.sleep(LOOK_AGAIN)
 
 
-def queues_of(lanes: Iterable[str]) -> set[str]:
+def queues_of(lanes: Iterable[Lane]) -> set[str]:
     """The queues that a run of steps in these lanes needs; its end is a message of its own."""
-    return {CONTROL, *lanes}
+    return {CONTROL, *map(queue_of, lanes)}

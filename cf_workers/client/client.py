@@ -151,7 +151,7 @@ class Client:
             complexity: the tier from which it is chosen, whatever the rules say.
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
-            lane: the queue it waits in; `interactive` if not given.
+            lane: `batch` waits for a message batch, at half the price; `interactive` if not given.
             fail_fast: rather an error than to wait while the breaker, a limit or a budget allows no call.
             max_cost_usd: its own budget.
             idempotency_key: a second submission with the same key is the first one.
@@ -541,7 +541,7 @@ class Client:
             args=(agent,),
             options={
                 "task_id": execution,
-                "queue": planned.plan.steps[0].lane,
+                "queue": planned.plan.steps[0].queue,
                 "argsrepr": f"agent={agent}",
                 "kwargsrepr": "{}",
             },

@@ -1,12 +1,13 @@
 """Who answers a call? Layers around the provider, each of which adds one thing.
 
-    cached ⟵ warmed ⟵ budgeted ⟵ guarded ⟵ metered ⟵ direct
+    batched ⟵ cached ⟵ warmed ⟵ budgeted ⟵ guarded ⟵ metered ⟵ direct
 
-Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket or a budget. Warmed
-comes next: who waits for another call to write their prompt's prefix holds neither money nor permit. Budgeted
-follows: whom a guard refuses gives the money back at once, and a call without money takes no permit. Guarded:
-only what is admitted may reach the provider. Metered and direct are innermost: only what reaches the provider
-is counted and timed.
+Batched is outermost: what goes out in a message batch is neither led nor admitted here, since batches have
+limits of their own, and what comes back without an answer is asked like any other. Cached comes next: a hit
+must not be refused by an open breaker, nor take from a bucket or a budget. Warmed follows: who waits for
+another call to write their prompt's prefix holds neither money nor permit. Then budgeted: whom a guard
+refuses gives the money back at once, and a call without money takes no permit. Guarded: only what is admitted
+may reach the provider. Metered and direct are innermost: only what reaches the provider is counted and timed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,21 @@ from cf_workers.answers import Answer
 from cf_workers.budgets import Limit
 from cf_workers.errors import CfWorkersError
 from cf_workers.wire import INTERACTIVE
+
+
+@dataclass(frozen=True)
+class BatchTerms:
+    """On which terms a call may wait for a message batch.
+
+    Args:
+        mark: names this try of the step, and no other.
+        start: whether it may go into a batch; if not, it only waits for one that it is in already.
+        rescue_at: Unix time from which on it cannot wait any longer.
+    """
+
+    mark: str
+    start: bool = True
+    rescue_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,7 @@ class Caller:
         limits: the budgets that were declared for it when it was started.
         most_nanos: it may cost no more, in billionths of a dollar.
         began: called once when the reply begins, and not if there is none.
+        batch: on which terms it may wait for a message batch; `None` is asked at once.
     """
 
     waiter: str
@@ -55,6 +72,7 @@ class Caller:
     limits: tuple[Limit, ...] = ()
     most_nanos: int | None = None
     began: Callable[[], object] | None = None
+    batch: BatchTerms | None = None
 
 
 Wake = Callable[[Sequence[str]], object]

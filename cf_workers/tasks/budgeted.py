@@ -133,7 +133,8 @@ class Budgeted:
         error = exhausted_error(short)
         if short.for_good and short.limit.on_exhausted == "fail":
             return error
-        reason = error.message if short.for_good else "calls in flight have reserved what is left of a budget"
+        busy = "calls in flight have reserved what is left of a budget"
+        reason = f"{error.message}; {error.hint}" if short.for_good else busy
         return NotNow(
             reason,
             self._ledger.policy.recheck_seconds,

@@ -166,7 +166,7 @@ class Compiler:
             options={
                 "task_id": f"{run}:{step}",
                 "root_id": run,
-                "queue": planned.lane,
+                "queue": planned.queue,
                 "ignore_result": True,  # else a producer, which does not know the task, subscribes to it
                 "argsrepr": f"run={run} step={step} agent={planned.agent}",
                 "kwargsrepr": "{}",  # else Celery works it out for each message

@@ -161,7 +161,7 @@ class _Moment:
             self._status(one) != "succeeded" for one in step.dependencies
         )
         what = "to be skipped, since a dependency did not succeed: its message" if skipped else "its message"
-        return self._queued(step.id, step.lane, what)
+        return self._queued(step.id, step.queue, what)
 
     def _running(self, step: PlannedStep) -> Wait:
         worker = str(self.states[step.id].get("w", "?"))
@@ -187,7 +187,7 @@ class _Moment:
             status,
             blocker,
             said,
-            queue=step.lane,
+            queue=step.queue,
             until=due,
             seconds=round(max(0.0, due - self.now), 3),
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from cf_workers.wire import Payload, canonical_json
 from cf_workers.workflows.graph import Graph
-from cf_workers.workflows.spec import Lane, Rule
+from cf_workers.workflows.spec import Lane, Rule, queue_of
 
 FINISH = "(finish)"
 """The join of all last steps. Parentheses are outside the pattern of step ids, so it cannot collide."""
@@ -46,6 +46,11 @@ class PlannedStep(Payload):
     chosen: str | None = None
     most_nanos: int | None = None
 
+    @property
+    def queue(self) -> str:
+        """The queue of its messages."""
+        return queue_of(self.lane)
+
 
 class Plan(Payload):
     """A pinned workflow. Equal plans have equal digests, whoever starts them."""
@@ -70,13 +75,26 @@ class Plan(Payload):
         return frozenset(step.definition for step in self.steps)
 
     @cached_property
-    def lanes(self) -> frozenset[Lane]:
-        return frozenset(step.lane for step in self.steps)
+    def queues(self) -> frozenset[str]:
+        return frozenset(step.queue for step in self.steps)
 
     @cached_property
     def graph(self) -> Graph:
         """All edges, those of order alone included."""
         return Graph({step.id: predecessors(step) for step in self.steps})
+
+    @cached_property
+    def tails(self) -> Mapping[str, float]:
+        """Seconds from each step's beginning to the end of the run at the latest: along the longest path.
+
+        One attempt a step, each asked at once.
+        """
+        graph = self.graph
+        tails: dict[str, float] = {}
+        for step in reversed(graph.order):
+            after = max((tails[successor] for successor in graph.successors(step)), default=0.0)
+            tails[step] = self.by_id[step].timeout_seconds + after
+        return tails
 
     def pending(self, kept: Iterable[str]) -> Graph:
         """What is left to execute when the `kept` steps have succeeded already, closed by `FINISH`."""

@@ -78,6 +78,7 @@ class Reconciler:
     Args:
         queue_length: of a queue, for whether somebody will come to a step soon.
         forward: done before each look at parked steps, while there are any: it may unpark some.
+        chores: done at each tick, by one worker of the fleet.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Reconciler:
         heartbeat: Heartbeat,
         queue_length: Callable[[str], int],
         forward: Callable[[], None] = lambda: None,
+        chores: Sequence[Callable[[], object]] = (),
         policy: ReconcilerPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,6 +102,7 @@ class Reconciler:
         self._heartbeat = heartbeat
         self._queue_length = queue_length
         self._forward = forward
+        self._chores = tuple(chores)
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
@@ -128,6 +131,8 @@ class Reconciler:
         self._overdue(now)
         self.release_parked(now)
         self._deadlines(now)
+        for chore in self._chores:
+            chore()
         if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
             self._runs_at = self._clock()
             self._stalled_runs(now)
@@ -242,7 +247,7 @@ class Reconciler:
             for run in runs:
                 pipe.hmget(self._keys.run(run).run, list(names))
             records = pipe.execute()
-        empty: Empty = KeyedCache(lambda lane: self._queue_length(lane) == 0, size=len(QUEUES))
+        empty: Empty = KeyedCache(lambda queue: self._queue_length(queue) == 0, size=len(QUEUES))
         patient = 0
         for looked_at, (run, values) in enumerate(zip(runs, records, strict=True), first + 1):
             patient += self._look_at(run, dict(zip(names, values, strict=True)), now, empty)
@@ -280,10 +285,10 @@ class Reconciler:
     def _queued(self, plan: str | None, empty: Empty) -> bool:
         """Whether all the steps of a plan may well be waiting in queues."""
         try:
-            lanes = self._store.plan(plan or "").lanes
+            queues = self._store.plan(plan or "").queues
         except CfWorkersError:
             return False
-        return not any(empty.get(lane) for lane in lanes)
+        return not any(empty.get(queue) for queue in queues)
 
     def _ready_steps(self, run: str, attempt: int, began: float, now: float, empty: Empty) -> None:
         header = self._header(run, attempt)
@@ -295,7 +300,7 @@ class Reconciler:
         for step, since in _ready(header, states, began):
             if now - since < self.policy.patience_seconds:
                 continue
-            is_empty = empty.get(header.plan.by_id[step].lane)
+            is_empty = empty.get(header.plan.by_id[step].queue)
             if is_empty or now - since >= self._busy_patience(run, step):
                 log.warning("step.lost run=%s step=%s ready_for=%.0f", run, step, now - since)
                 self._send(run, attempt, step, now)

@@ -5,8 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cf_workers.wire import BATCH, INTERACTIVE
+
 Rule = Literal["all_succeeded", "all_done"]
-Lane = Literal["interactive", "batch"]
+Lane = Literal["interactive", "background", "batch", "auto"]
+"""How a step is asked.
+
+    interactive   at once
+    background    as soon as nobody interactive wants the slot; at the full price
+    batch         in a message batch, at half the price, within a day
+    auto          in a message batch if its run has a deadline that leaves the time, else at once
+"""
+
+
+def queue_of(lane: Lane) -> str:
+    """The queue of a lane's messages; those of a batch's rows take milliseconds, and may wait as well."""
+    return BATCH if lane in {"background", "batch"} else INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,7 @@ class StepSpec:
         timeout_seconds: bound on one attempt, in seconds.
         max_retries: further requests after the first.
         complexity: the tier from which its model is chosen, unless it names a model.
+        lane: how it is asked; `None` leaves it to the run.
     """
 
     id: str

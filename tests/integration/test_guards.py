@@ -38,7 +38,7 @@ PERMANENT_KEYS = ("red:_kombu.*", "blue:_kombu.*")
 FAILING = {"faults": [{"fault": "529", "rate": 0.5}, {"fault": "500", "rate": 1.0}]}
 DOWN = {"faults": [{"fault": "500", "rate": 1.0}]}
 WELL = {"faults": []}
-BATCH = WorkflowOptions(lane="batch")
+BATCH = WorkflowOptions(lane="background")
 
 
 class Fleet:
