@@ -17,7 +17,8 @@ from cf_workers.cli.companions import Companion, leaving_on_sigterm
 from cf_workers.cli.output import notice, warn
 from cf_workers.errors import NoWorkerError
 from cf_workers.wire import CONTROL, INTERACTIVE
-from cf_workers.workflows.spec import Lane, queue_of
+from cf_workers.workflows.plan import queue_of
+from cf_workers.workflows.spec import Lane
 
 if TYPE_CHECKING:
     from cf_workers.client import Client

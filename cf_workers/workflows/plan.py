@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from cf_workers.wire import Payload, canonical_json
+from cf_workers.wire import BATCH, INTERACTIVE, Payload, canonical_json
 from cf_workers.workflows.graph import Graph
-from cf_workers.workflows.spec import Lane, Rule, queue_of
+from cf_workers.workflows.spec import Lane, Rule
 
 FINISH = "(finish)"
 """The join of all last steps. Parentheses are outside the pattern of step ids, so it cannot collide."""
+
+
+def queue_of(lane: Lane) -> str:
+    """The queue of a lane's messages; those of a batch's rows take milliseconds, and may wait as well."""
+    return BATCH if lane in {"background", "batch"} else INTERACTIVE
 
 
 class PlannedStep(Payload):

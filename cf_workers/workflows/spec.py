@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cf_workers.wire import BATCH, INTERACTIVE
-
 Rule = Literal["all_succeeded", "all_done"]
 Lane = Literal["interactive", "background", "batch", "auto"]
 """How a step is asked.
@@ -16,11 +14,6 @@ Lane = Literal["interactive", "background", "batch", "auto"]
     batch         in a message batch, at half the price, within a day
     auto          in a message batch if its run has a deadline that leaves the time, else at once
 """
-
-
-def queue_of(lane: Lane) -> str:
-    """The queue of a lane's messages; those of a batch's rows take milliseconds, and may wait as well."""
-    return BATCH if lane in {"background", "batch"} else INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,5 +178,5 @@ def test_a_parked_step_says_what_it_waits_for():
         event("step.parked", 1.1, "a", attempts="0", countdown="60", reason="in batch msgbatch_1"),
     )
 
-    assert lines[-1] == "a: parked: in batch msgbatch_1"
+    assert lines[-1] == "a: waits: in batch msgbatch_1"
     assert view.steps["a"].status == "parked"
