@@ -137,7 +137,7 @@ def told(event: RunEvent, view: RunView) -> str | None:
         again = [f"attempt {step.attempts}"] if step.attempts > 1 else []
         return f"{step.id}: started{' (' + ', '.join(about + again) + ')' if about + again else ''}"
     if step.status == "parked":
-        return f"{step.id}: parked: {step.note}"
+        return f"{step.id}: waits: {step.note}"
     if step.status == "retrying" and event.data.get("reason") == _DRAINING:
         return f"{step.id}: given back by a worker that stops"
     if step.status == "retrying":

@@ -61,7 +61,7 @@ def test_a_step_that_waits_to_be_let_in_says_why():
         event("step.parked", 2.0, "a", attempts="0", countdown="30", reason="the budget day has $0 left"),
     )
 
-    assert lines[-1] == "a: parked: the budget day has $0 left"
+    assert lines[-1] == "a: waits: the budget day has $0 left"
     assert view.left == 1
 
 
