@@ -65,7 +65,7 @@ def main() -> None:
     if options.section:
         page = options.section.read_text(encoding="utf-8")
         for report in reports:
-            page = with_section(page, report, conditions(began_at, load))
+            page = with_section(page, report, conditions(began_at, (load, os.getloadavg()[0])))
         options.section.write_text(page, encoding="utf-8")
     sys.exit(int(any(finding["met"] is False for report in reports for finding in report["findings"])))
 
@@ -145,12 +145,17 @@ def with_section(page: str, report: dict[str, Any], conditions: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def conditions(began: datetime, load: float) -> str:
-    """When, where and beside how much else it was measured."""
+def conditions(began: datetime, loads: tuple[float, float]) -> str:
+    """When, where and beside how much else it was measured.
+
+    Args:
+        loads: averages of a minute, when it began and when it ended.
+    """
     return (
-        f"Measured on {began.date().isoformat()}, apart from the table above: {_machine_line()}. When it began, "
-        f"{load:.1f} other processes wanted the processor (load average of a minute): p50 bears that, p95 and "
-        "p99 do not."
+        f"Measured on {began.date().isoformat()}, apart from the table above: {_machine_line()}. "
+        f"Load average of a minute when it began {loads[0]:.1f}, when it ended {loads[1]:.1f}; with more than "
+        "there are cores, others were at work as well: medians of microseconds bear that, higher percentiles "
+        "and figures end to end do not."
     )
 
 

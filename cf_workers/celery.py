@@ -31,6 +31,7 @@ from cf_workers.application import Context, default_context
 from cf_workers.batches import Courier, PackTable, RowTable
 from cf_workers.budgets import Ledger
 from cf_workers.errors import ConfigError
+from cf_workers.flower import install as install_flower
 from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
 from cf_workers.prefixes import Prefixes
@@ -155,6 +156,7 @@ def build_runtime() -> runtime.Runtime:
 
 
 runtime.install(build_runtime)
+install_flower()
 
 
 def _guard(context: Context) -> Guard:

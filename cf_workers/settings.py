@@ -29,6 +29,7 @@ from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
 from cf_workers.prefixes import WarmingPolicy
 from cf_workers.project import Project
+from cf_workers.project.problems import nearest
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
 from cf_workers.wire import BATCH, CONTROL
@@ -367,8 +368,18 @@ def _unusable(error: ValidationError | SettingsError) -> ConfigError:
     """The error without the values: one of them may be a URL with a password."""
     if isinstance(error, SettingsError):
         return ConfigError(f"a {PREFIX}* variable cannot be read: {error}")
-    wrong = [
-        f"{PREFIX}{'__'.join(str(part).upper() for part in one['loc'])}: {one['msg']}"
-        for one in error.errors(include_input=False, include_url=False)
-    ]
+    wrong = [_said(one["loc"], one) for one in error.errors(include_input=False, include_url=False)]
     return ConfigError("; ".join(wrong), {"hint": "correct or unset what is named", "problems": wrong})
+
+
+def _said(place: tuple[int | str, ...], one: Mapping[str, Any]) -> str:
+    """What is wrong with one variable; a mistyped one with what was meant."""
+    name = f"{PREFIX}{'__'.join(str(part).upper() for part in place)}"
+    if one["type"] != "extra_forbidden":
+        return f"{name}: {one['msg']}"
+    section = Settings.model_fields[str(place[0])].annotation
+    known = list(getattr(section, "model_fields", ()))
+    meant = nearest(str(place[-1]), known)
+    if meant is None or len(place) != 2:  # noqa: PLR2004 - a section and its field
+        return f"{name}: is not a setting"
+    return f"{name}: is not a setting; did you mean {PREFIX}{str(place[0]).upper()}__{meant.upper()}?"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import notice, print_document
 from cf_workers.cli.report import run_report
-from cf_workers.cli.session import Verb, session
+from cf_workers.cli.session import LANES, Verb, session
 from cf_workers.errors import InputError
-from cf_workers.workflows.spec import Lane
 
 if TYPE_CHECKING:
     from cf_workers.cli.workforce import Workforce
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Fills {{ inputs.NAME }}.")
 @click.option("--parallel/--sequential", default=True, help="Whether independent steps run at once.")
 @click.option("--pass-output/--no-pass-output", default=True, help="Whether steps see others' outputs.")
-@click.option(
-    "--lane", type=click.Choice(get_args(Lane)), help="Of steps that name none; `batch` is half the price."
-)
+@click.option("--lane", type=click.Choice(LANES), help="Of steps that name none; `batch` is half the price.")
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of the run.")

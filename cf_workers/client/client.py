@@ -46,6 +46,7 @@ from cf_workers.project import BudgetsSection, Project, parse_workflow, read_wor
 from cf_workers.project.budgets import RUN
 from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
+from cf_workers.reliability.connection import BrokerRefusedError
 from cf_workers.schedules import Ledger as ScheduleLedger
 from cf_workers.settings import Settings
 from cf_workers.warming import Warmer
@@ -603,6 +604,11 @@ class Client:
             raise ServerUnreachableError(
                 f"{describe_url(self.context.redis_url)} does not accept the user or password",
                 {"hint": "correct the ones in CF_WORKERS_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/0"},
+            ) from None
+        except BrokerRefusedError:
+            raise ServerUnreachableError(
+                f"{describe_url(self.context.broker_url)} does not accept the user, password or virtual host",
+                {"hint": "correct the ones in CF_WORKERS_BROKER_URL: amqp://USER:PASSWORD@HOST:PORT/VHOST"},
             ) from None
         except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
             broker = isinstance(error, OperationalError) and self.context.broker_url != self.context.redis_url

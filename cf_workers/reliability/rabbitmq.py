@@ -1,4 +1,4 @@
-"""How does a worker outlive a call that RabbitMQ waits too long for?
+"""How does a worker outlive a call that RabbitMQ waits too long for, and what is said if it lets nobody in?
 
 RabbitMQ closes the channel of a consumer that has not acknowledged a message within its `consumer_timeout`,
 30 minutes as shipped. Celery takes that for an error that nothing can be done about, and the worker ends. It
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from amqp.exceptions import PreconditionFailed, RecoverableConnectionError
+from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed, RecoverableConnectionError
 from kombu.transport import pyamqp
+
+from cf_workers.reliability.connection import BrokerRefusedError
 
 _ACKNOWLEDGED_TOO_LATE = "delivery acknowledgement"
 
@@ -33,16 +35,24 @@ class Connection(pyamqp.Connection):
     Channel = Channel
 
 
-class Transport(pyamqp.Transport):
+class _Entered:
+    """A transport that says so when the broker does not let it in."""
+
+    Connection = Connection
+
+    def establish_connection(self) -> Any:
+        try:
+            return super().establish_connection()  # type: ignore[misc]
+        except (AccessRefused, NotAllowed) as error:
+            raise BrokerRefusedError(str(error)) from error
+
+
+class Transport(_Entered, pyamqp.Transport):
     """kombu's RabbitMQ transport on these channels."""
 
-    Connection = Connection
 
-
-class SSLTransport(pyamqp.SSLTransport):
+class SSLTransport(_Entered, pyamqp.SSLTransport):
     """The same over TLS."""
-
-    Connection = Connection
 
 
 def transport_for(shipped: Any) -> Any:

@@ -76,7 +76,7 @@ def _broker(url: str, visibility_timeout: float) -> dict[str, Any]:
     }
     if url.startswith(("redis://", "rediss://")):
         return {**settings, "broker_transport_options": _redis_transport(visibility_timeout)}
-    return {**settings, **_without_redis(url)}
+    return {**settings, **_without_redis()}
 
 
 def _redis_transport(visibility_timeout: float) -> dict[str, Any]:
@@ -95,18 +95,19 @@ def _redis_transport(visibility_timeout: float) -> dict[str, Any]:
     }
 
 
-def _without_redis(url: str) -> dict[str, Any]:
-    """What differs on RabbitMQ, which knows by itself which of its consumers live."""
-    settings: dict[str, Any] = {
+def _without_redis() -> dict[str, Any]:
+    """What differs on RabbitMQ, which knows by itself which of its consumers live.
+
+    Publishing stays unconfirmed: threads would wait for confirmations on the connections of the event loop,
+    and what gets lost on the way is noticed and published again.
+    """
+    return {
         "worker_disable_prefetch": False,  # works on Redis alone, and warns elsewhere
         # an exclusive queue is locked until the broker has noticed that its connection broke; a worker that
         # comes back before that, or has the name of another, ends with RESOURCE_LOCKED
         "control_queue_exclusive": False,
         "control_queue_durable": True,  # RabbitMQ gives up transient queues that are not exclusive
     }
-    if url.startswith(("amqp://", "amqps://", "pyamqp://")):
-        settings["broker_transport_options"] = {"confirm_publish": True}  # else a publish may get lost unseen
-    return settings
 
 
 def _results(url: str, concurrency: int, chord_expires: float) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _header(task: AgentTask, runtime: Runtime, args: Sequence[Any], options: Map
     """The record of this execution; made now unless the producer or an earlier delivery has made it."""
     run = str(task.request.id)
     try:
-        return runtime.store.header(run, runtime.store.current_attempt(run))
+        return runtime.store.current_header(run)
     except UnknownRunError:
         previous, agent, text = read_arguments(args)
     check_task(text, runtime.max_task_chars)

@@ -168,7 +168,7 @@ class Compiler:
                 "root_id": run,
                 "queue": planned.queue,
                 "ignore_result": True,  # else a producer, which does not know the task, subscribes to it
-                "argsrepr": f"run={run} step={step} agent={planned.agent}",
+                "argsrepr": f"agent={planned.agent} step={step} run={run}",
                 "kwargsrepr": "{}",  # else Celery works it out for each message
             },
         )

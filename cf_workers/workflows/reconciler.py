@@ -30,6 +30,7 @@ from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
 from cf_workers.workflows.plan import FINISH, RunHeader
 from cf_workers.workflows.record import RunStore
+from cf_workers.workflows.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Reconciler:
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
+        self._repeats = Repeats(self.policy.busy_patience_seconds)
         self._runs_at = float("-inf")
         self._parked_at = float("-inf")
         self._looked_at = 0
@@ -196,9 +198,10 @@ class Reconciler:
             return
         self._forward()
         woken = self._range(self._keys.parked, _WOKEN)
-        until = moment + self.policy.ahead_seconds
-        due = [m for m in self._range(self._keys.parked, until)[: len(woken) + budget] if m not in {*woken}]
-        members = woken + due
+        due = self._due_parked(moment, len(woken) + budget)
+        repeats = self._repeats.among(due)
+        left = self._left_in_queues(repeats, moment)
+        members = woken + [member for member in due if member not in left]
         if not members:
             return
         attempts = self._attempts([member.split("\t")[0] for member in members])
@@ -211,11 +214,31 @@ class Reconciler:
         # before they are sent: a step may park again and be woken again before all of them are
         again = moment + self.policy.resend_seconds
         self._client.zadd(self._keys.parked, dict.fromkeys(members, again), xx=True)
+        self._repeats.note_sent(members, repeats, again=again, now=moment)
         # in parallel: publishing is waiting, and who was woken waits for all that are published before
         with ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="release") as pool:
             sent = dict(zip(members, pool.map(published, members, attempts), strict=True))
         if gone := [member for member in members if not sent[member]]:
             self._client.zrem(self._keys.parked, *gone)
+
+    def _due_parked(self, moment: float, most: int) -> dict[str, float]:
+        """Steps whose time has come, with their scores, but for those that were woken."""
+        until = moment + self.policy.ahead_seconds
+        found = self._client.zrangebyscore(
+            self._keys.parked, "-inf", until, start=0, num=min(most, _AT_ONCE), withscores=True
+        )
+        return {member: score for member, score in found if score > _WOKEN}
+
+    def _left_in_queues(self, repeats: Sequence[str], moment: float) -> set[str]:
+        """Those of the repeats whose messages may still lie in a queue; they are put off."""
+        if not repeats or not any(self._queue_length(queue) for queue in QUEUES):
+            return set()
+        left = {*repeats} - self._repeats.impatient(repeats, moment)
+        if left:
+            again = moment + self.policy.resend_seconds
+            self._client.zadd(self._keys.parked, dict.fromkeys(left, again), xx=True)
+            self._repeats.note_left(left, again=again)
+        return left
 
     def _attempts(self, runs: Sequence[str]) -> list[str | None]:
         """The numbers of the attempts that runs are at, in one round trip."""
@@ -338,6 +361,7 @@ class Reconciler:
     def _forget_sent(self, now: float) -> None:
         forget = now - 100 * self.policy.resend_seconds
         self._sent = {key: value for key, value in self._sent.items() if value[0] > forget}
+        self._repeats.forget(forget)
 
     def _range(self, key: str, highest: float) -> list[str]:
         return list(self._client.zrangebyscore(key, "-inf", highest, start=0, num=_AT_ONCE))

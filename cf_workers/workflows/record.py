@@ -203,6 +203,15 @@ class RunStore:
         """
         return self._headers.get((run, attempt))
 
+    def current_header(self, run: str) -> RunHeader:
+        """The same of the attempt that a run is at; read now.
+
+        Raises:
+            UnknownRunError: there is no such run.
+            DefinitionMissingError: its plan is not in the store any more.
+        """
+        return self._read_header((run, None))
+
     def plan(self, digest: str) -> Plan:
         """A pinned plan; read once per process.
 
@@ -533,15 +542,15 @@ class RunStore:
     def _read_plan(self, digest: str) -> Plan:
         return Plan.model_validate_json(self._definitions.get(digest))
 
-    def _read_header(self, key: tuple[str, int]) -> RunHeader:
+    def _read_header(self, key: tuple[str, int | None]) -> RunHeader:
         run, attempt = key
         names = ("attempt", "plan", "task", "has_task", "inputs", "options", "kept", "message")
         found = dict(zip(names, self._client.hmget(self._keys.run(run).run, list(names)), strict=True))
-        if found["plan"] is None or int(found["attempt"]) != attempt:
+        if found["plan"] is None or attempt not in {None, int(found["attempt"])}:
             raise unknown_run(run)
         return RunHeader(
             run=run,
-            attempt=attempt,
+            attempt=int(found["attempt"]),
             plan=self._plans.get(found["plan"]),
             task=found["task"] if found["has_task"] == "1" else None,
             inputs=json.loads(found["inputs"]),

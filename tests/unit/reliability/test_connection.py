@@ -24,7 +24,13 @@ def app():
 def test_a_redis_url_uses_the_repaired_transport(app, scheme):
     app.conf.broker_url = f"{scheme}://:secret@example.test:6390/3?ssl_cert_reqs=required"
 
-    for connection in (app.connection_for_read(), app.connection_for_write(), app.connection().clone()):
+    pooled = app.pool.new()
+    for connection in (
+        app.connection_for_read(),
+        app.connection_for_write(),
+        app.connection().clone(),
+        pooled,
+    ):
         assert connection.get_transport_cls() is Transport
         assert connection.as_uri() == f"{scheme}://:**@example.test:6390/3"
         assert connection.transport.driver_type == "redis"

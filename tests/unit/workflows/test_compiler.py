@@ -151,7 +151,7 @@ def test_a_message_is_immutable_and_says_what_it_is(app):
         "root_id": "r1",
         "queue": "batch",
         "ignore_result": True,
-        "argsrepr": "run=r1 step=a agent=a",
+        "argsrepr": "agent=a step=a run=r1",
         "kwargsrepr": "{}",
     }
 

@@ -45,7 +45,7 @@ def test_of_very_many_dependencies_a_few_are_named(engine, waits):
 
 
 def test_a_step_that_is_ready_lies_in_its_queue(engine, waits):
-    header = engine.record(plan(step("a"), step("b", lane="batch")))
+    header = engine.record(plan(step("a"), step("b", lane="background")))
 
     found = waits(header)
 
