@@ -57,7 +57,7 @@ def measure(quick: bool) -> Report:
     config = PROJECT / ".claude" / "claude.json"
     if not config.is_file():
         raise SystemExit(f"no project at {PROJECT}: name one with CF_WORKERS_TEST_PROJECT")
-    runs = 5 if quick else 10
+    runs = 20 if quick else 40
     with Stack(latency=0.2, reply_tokens=REPLY_TOKENS, batch_seconds=1) as stack:
         stack.config = config
         with stack.client(0) as client:
