@@ -139,7 +139,7 @@ class Lanes:
 def lanes(batch: int, calls: int = 5, threads: int = 20, latency: float = 1.0) -> Lanes:
     """Batch steps fill the fleet; then somebody asks."""
     with scene(latency=latency) as here, here.client() as client, here.workers("only", threads=threads):
-        runs = start(client, batch, lane="batch")
+        runs = start(client, batch, lane="background")
         here.until(
             lambda: here.stack.control.stats().in_flight >= threads * 3 // 4, "batch to fill the fleet", 30
         )

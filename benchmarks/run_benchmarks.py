@@ -1,12 +1,15 @@
 """Runs every benchmark and prints one table: what was promised, what was measured, by which command.
 
 python benchmarks/run_benchmarks.py --report [--quick] [--write benchmarks/README.md]
+python benchmarks/run_benchmarks.py --only cache --section benchmarks/README.md
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -43,7 +46,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short version, less exact")
     parser.add_argument("--only", choices=BENCHMARKS, nargs="+", default=BENCHMARKS, metavar="NAME")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write method, machine and tables here")
+    parser.add_argument(
+        "--section",
+        type=Path,
+        metavar="FILE",
+        help="renew the sections of these benchmarks here, and no others",
+    )
     options = parser.parse_args()
+    load, began_at = os.getloadavg()[0], datetime.now(UTC)
     began = time.monotonic()
     reports = [_run(name, quick=options.quick) for name in options.only]
     seconds = time.monotonic() - began
@@ -52,6 +62,11 @@ def main() -> None:
     print(f"\n{_machine_line()}; all benchmarks took {seconds:.0f} s")
     if options.write:
         options.write.write_text(document(reports, quick=options.quick, seconds=seconds), encoding="utf-8")
+    if options.section:
+        page = options.section.read_text(encoding="utf-8")
+        for report in reports:
+            page = with_section(page, report, conditions(began_at, (load, os.getloadavg()[0])))
+        options.section.write_text(page, encoding="utf-8")
     sys.exit(int(any(finding["met"] is False for report in reports for finding in report["findings"])))
 
 
@@ -98,19 +113,54 @@ def document(reports: list[dict[str, Any]], *, quick: bool, seconds: float) -> s
     parts = [
         "# Benchmarks",
         f"Measured on {datetime.now(UTC).date().isoformat()} by `{command} --write benchmarks/README.md`, "
-        f"which took {seconds:.0f} s; the file is written by that command and by nobody else.",
+        f"which took {seconds:.0f} s, except for sections that name a date of their own. Nobody writes here by hand.",
         as_markdown(HEAD, rows),
         "## How",
         METHOD,
         "## Where",
         as_markdown(("", ""), list(_machine().items())),
     ]
-    for report in reports:
-        parts.append(f"## `{report['command']}`")
-        for table in report["tables"]:
-            parts += [f"{table['title']}:", as_markdown(table["head"], table["rows"])]
-        parts += report["notes"]
+    parts += [section(report) for report in reports]
     return "\n\n".join(parts) + "\n"
+
+
+def section(report: dict[str, Any], *before: str) -> str:
+    """The details of one benchmark, below its own heading."""
+    parts = [_heading(report), *before]
+    for table in report["tables"]:
+        parts += [f"{table['title']}:", as_markdown(table["head"], table["rows"])]
+    return "\n\n".join([*parts, *report["notes"]])
+
+
+def with_section(page: str, report: dict[str, Any], conditions: str) -> str:
+    """The page with one benchmark's section renewed, or added at its end; it has its findings with it."""
+    found = as_markdown(HEAD[:-1], [row[:-1] for row in rows_of(report)])
+    renewed = section(report, conditions, found)
+    sections = re.split(r"\n+(?=## )", page.rstrip("\n"))
+    places = [number for number, text in enumerate(sections) if text.split("\n")[0] == _heading(report)]
+    if places:
+        sections[places[0]] = renewed
+    else:
+        sections.append(renewed)
+    return "\n\n".join(sections) + "\n"
+
+
+def conditions(began: datetime, loads: tuple[float, float]) -> str:
+    """When, where and beside how much else it was measured.
+
+    Args:
+        loads: averages of a minute, when it began and when it ended.
+    """
+    return (
+        f"Measured on {began.date().isoformat()}, apart from the table above: {_machine_line()}. "
+        f"Load average of a minute when it began {loads[0]:.1f}, when it ended {loads[1]:.1f}; with more than "
+        "there are cores, others were at work as well: medians of microseconds bear that, higher percentiles "
+        "and figures end to end do not."
+    )
+
+
+def _heading(report: dict[str, Any]) -> str:
+    return f"## `{report['command']}`"
 
 
 def _machine() -> dict[str, str]:

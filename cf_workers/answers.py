@@ -45,6 +45,7 @@ class Answer:
         stale: the reply is past its time to live, given because no call could be made.
         saved_nanos: what the reply cost when it was made, in billionths of a dollar.
         key: under which the cache keeps it; `None` if it does not.
+        batch: the message batch that it came in.
         instead_of: the model that was planned, where a budget chose a cheaper one.
     """
 
@@ -54,6 +55,7 @@ class Answer:
     stale: bool = False
     saved_nanos: int | None = None
     key: str | None = None
+    batch: str | None = None
     instead_of: str | None = None
 
     @property
@@ -100,10 +102,7 @@ class KnownAnswers:
             return answer
         key = key_of(call, self._namespace)
         self._cache.count_miss(key)
-        entry = entry_of(call, answer.reply, workflow="")
-        kept = entry is not None and self._cache.store(
-            key, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos
-        )
+        kept = keep(self._cache, key, call, answer.reply, workflow="")
         return replace(answer, key=key) if kept else answer
 
 
@@ -194,6 +193,14 @@ def entry_of(call: AgentCall, reply: AgentReply, *, workflow: str) -> Entry | No
     return Entry(document, tags, cost_nanos(reply.model, reply.usage))
 
 
+def keep(cache: Cache, key: str, call: AgentCall, reply: AgentReply, *, workflow: str) -> bool:
+    """Keep a reply for those who ask the same later; whether it was kept."""
+    entry = entry_of(call, reply, workflow=workflow)
+    if entry is None:
+        return False
+    return cache.store(key, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos)
+
+
 def answer_of(hit: Hit, key: str) -> Answer:
     """The answer that a hit under this key holds; it cost nothing now."""
     document = hit.document
@@ -233,6 +240,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "cache_age_seconds": answer.cache_age_seconds,
             "stale": answer.stale,
             "cache_key": answer.key,
+            "batch": answer.batch,
             "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
             "prompt_cache_saved_cost": _prompt_cache_saved(reply.model, usage),
             "estimated_cost": None if cost is None else cost / NANOS,

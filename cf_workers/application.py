@@ -11,12 +11,28 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from cf_workers.embedded import EmbeddedServer, join_or_start, running_url, state_dir_for
+from cf_workers.embedded import (
+    EmbeddedServer,
+    existing_state_dir,
+    join_or_start,
+    running_url,
+    state_dir_for,
+)
 from cf_workers.errors import ConfigError
 from cf_workers.project import Project, current_project, find_project
 from cf_workers.reliability import reliable_configuration
 from cf_workers.settings import DEFAULT_NAMESPACE, Settings, load_settings
-from cf_workers.wire import BATCH, EXECUTE_STEP, FINISH_RUN, INTERACTIVE, QUEUES, RUN_AGENT, WARM_CACHE
+from cf_workers.wire import (
+    BATCH,
+    CONTROL,
+    EXECUTE_STEP,
+    FINISH_RUN,
+    INTERACTIVE,
+    POLL_BATCHES,
+    QUEUES,
+    RUN_AGENT,
+    WARM_CACHE,
+)
 
 Announce = Callable[[str], object]
 
@@ -74,7 +90,7 @@ class Context:
             visibility_timeout=settings.worker.visibility_timeout_seconds,
             chord_expires=settings.runs.active_seconds,
         )
-        if settings.namespace != DEFAULT_NAMESPACE and "broker_transport_options" in configuration:
+        if settings.namespace != DEFAULT_NAMESPACE and self.broker_url.startswith(("redis://", "rediss://")):
             # namespaces that share a server must not take each other's messages
             configuration["broker_transport_options"]["global_keyprefix"] = f"{settings.namespace}:"
         return {
@@ -85,13 +101,13 @@ class Context:
             "result_expires": int(settings.runs.retention_seconds),
             "beat_scheduler": "cf_workers.beat:Scheduler",
             "beat_max_loop_interval": 5,
-            "redbeat_redis_url": self.redis_url,
             "redbeat_key_prefix": f"{settings.namespace}:redbeat",
             "redbeat_lock_timeout": 30,  # its own default leaves a fleet without a beat for 25 minutes
             "task_annotations": {RUN_AGENT: retry, EXECUTE_STEP: retry},
             "task_routes": {
                 RUN_AGENT: {"queue": INTERACTIVE},
-                FINISH_RUN: {"queue": "control"},
+                FINISH_RUN: {"queue": CONTROL},
+                POLL_BATCHES: {"queue": CONTROL},
                 WARM_CACHE: {"queue": BATCH},
             },
         }
@@ -132,15 +148,12 @@ def open_context(
 
 
 def with_running_server(context: Context) -> Context:
-    """The same context, with the embedded server if one is needed and it runs; none is started.
-
-    Raises:
-        ConfigError: the folder of the embedded server cannot be used.
-    """
+    """The same context, with the embedded server if one is needed and it runs; none is started."""
     if context.redis_url:
         return context
-    state = state_dir_for(context.project_path or Path.cwd(), os.environ)
-    return replace(context, redis_url=running_url(state) or "")
+    state = existing_state_dir(context.project_path or Path.cwd(), os.environ)
+    found = None if state is None else running_url(state)
+    return replace(context, redis_url=found or "")
 
 
 @lru_cache(maxsize=1)

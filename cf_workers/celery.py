@@ -20,13 +20,15 @@ from celery.concurrency import get_implementation
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from cf_workers import __version__
-from cf_workers._redis import Keys, RedisClient, connect, load_scripts
+from cf_workers._redis import Keys, RedisClient, connect, load_scripts, server_time
+from cf_workers.agents.batch_api import AnthropicBatches
 from cf_workers.agents.definition import AgentDefinition, Usage
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import cost_usd
 from cf_workers.agents.provider import AnthropicProvider, ProviderPolicy
 from cf_workers.answers import is_cacheable, open_cache
 from cf_workers.application import Context, default_context
+from cf_workers.batches import Courier, PackTable, RowTable
 from cf_workers.budgets import Ledger
 from cf_workers.errors import ConfigError
 from cf_workers.flower import install as install_flower
@@ -41,10 +43,16 @@ from cf_workers.resilience import Guard, credential_digest
 from cf_workers.tasks import runtime
 from cf_workers.tasks.answering import Answering, Direct
 from cf_workers.tasks.app import app
+from cf_workers.tasks.batch_desk import BatchDesk
+from cf_workers.tasks.batch_lane import BatchLane
+from cf_workers.tasks.batch_money import BatchMoney
+from cf_workers.tasks.batched import Batched
 from cf_workers.tasks.budgeted import Budgeted, renew_all
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
+from cf_workers.tasks.guarded_batches import GuardedBatches
 from cf_workers.tasks.metered import Metered
+from cf_workers.tasks.poll import poll_batches
 from cf_workers.tasks.turns import Turns
 from cf_workers.tasks.warmed import Warmed
 from cf_workers.tasks.withdrawing import withdraw
@@ -71,6 +79,7 @@ _GUARD_TIMEOUT_SECONDS = 0.25
 _PROBE_TIMEOUT = 2.0
 _NOT_FOUND = "404"
 _AGENTS_CACHED = 512
+_POLL_EXPIRES = 30.0
 
 
 def build_runtime() -> runtime.Runtime:
@@ -83,46 +92,66 @@ def build_runtime() -> runtime.Runtime:
     store = RunStore(client, keys, definitions, settings.record_policy)
     worker = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
-    def plan(agent: str, options: ExecutionOptions) -> Planned:
-        return plan_execution(agent, context.project, settings, options)
+    def plan(agent: str, options: ExecutionOptions, task: str) -> Planned:
+        return plan_execution(agent, context.project, settings, options, task=task)
 
-    provider = AnthropicProvider(
-        ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
-    )
+    sending = ProviderPolicy(threads=settings.worker.concurrency, shards=settings.worker.shards)
+    provider = AnthropicProvider(sending)
     guard = _guard(context)
     credential = _credential()
     guarded = Guarded(_measured(Direct(provider), context), guard, credential=credential)
-    budgeted = Budgeted(guarded, Ledger(client, keys, settings.budget_policy), wake=store.unpark)
+    ledger = Ledger(client, keys, settings.budget_policy)
+    budgeted = Budgeted(guarded, ledger, wake=store.unpark, cache_ttl=sending.cache_ttl)
     prefixes = Prefixes(client, keys, settings.warming_policy)
     warmed = Warmed(budgeted, prefixes, credential=credential, wake=store.unpark)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
-    answering = Cached(warmed, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    cached = Cached(warmed, cache, namespace=settings.answers_namespace, wake=store.unpark)
+    agents: KeyedCache[str, AgentDefinition] = KeyedCache(
+        lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
+    )
+    policy = settings.batch_policy
+    rows, packs = RowTable(client, keys, results_seconds=policy.results_seconds), PackTable(client, keys)
+    api = AnthropicBatches(provider, submit_timeout_seconds=policy.submit_timeout_seconds)
+    guarded_api = GuardedBatches(api, guard, credential=credential)
+    money = BatchMoney(ledger, wake=store.unpark)
+    desk = BatchDesk(store, agents.get, cache, money, policy=policy)
+    batches = BatchLane(
+        client,
+        keys,
+        packs,
+        Courier(rows, packs, guarded_api, desk, clock=lambda: server_time(client), policy=policy),
+        publish=lambda: poll_batches.apply_async(expires=_POLL_EXPIRES),
+        worker=worker,
+        also=guarded_api.renew,
+        policy=policy,
+    )
     return runtime.Runtime(
         client=client,
         keys=keys,
         store=store,
         history=History(client, keys, definitions),
         definitions=definitions,
-        agents=KeyedCache(
-            lambda digest: AgentDefinition.model_validate_json(definitions.get(digest)), size=_AGENTS_CACHED
-        ),
+        agents=agents,
         launcher=Launcher(app, store, definitions, Joins(app)),
         heartbeat=Heartbeat(
             client,
             keys,
             worker=worker,
             about=lambda: {**_about(worker), "guard_blind": guard.blind},
-            also=renew_all(guarded.renew, budgeted.renew),
+            also=renew_all(guarded.renew, budgeted.renew, batches.renew),
             policy=settings.liveness_policy,
         ),
         dead_letters=DeadLetters(client, keys, settings.dead_letter_policy),
         provider=provider,
-        answering=answering,
+        answering=Batched(
+            cached, rows, packs, cache, money, namespace=settings.answers_namespace, policy=policy
+        ),
         guard=guard,
         is_cacheable=lambda step: is_cacheable(context, step),
         plan_execution=plan,
         max_task_chars=settings.max_task_chars,
         warmer=Warmer(context, lambda: cache),
+        batches=batches,
     )
 
 
@@ -215,6 +244,7 @@ class _Duties:
             heartbeat=found.heartbeat,
             queue_length=queue_length,
             forward=Turns(found.client, found.guard).bring_forward,
+            chores=[found.batches.remind] if found.batches is not None else [],
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cf_workers.agents.choice import AUTO
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.agents.estimate import is_priced
 from cf_workers.agents.models import check_model
@@ -19,11 +20,12 @@ from cf_workers.errors import ConfigError, InputError, ProjectError, TaskTooLong
 from cf_workers.project import Problem, Project, check_agents
 from cf_workers.project.batch_files import batch_workflow
 from cf_workers.project.budgets import RUN
+from cf_workers.project.choosing import check_threshold, choose_model
 from cf_workers.project.problems import at, project_error
 from cf_workers.schedules.spec import ScheduleSpec
 from cf_workers.settings import Settings
 from cf_workers.wire import Payload
-from cf_workers.workflows.inputs import input_names
+from cf_workers.workflows.inputs import full_task, input_names
 from cf_workers.workflows.plan import Plan, PlannedStep
 from cf_workers.workflows.spec import Lane, StepSpec, WorkflowSpec
 
@@ -34,6 +36,7 @@ class ExecutionOptions(Payload):
     """What a caller may set for one execution; `None` means the agent's own setting, then the default."""
 
     model: str | None = None
+    complexity: str | None = None
     max_tokens: int | None = Field(None, ge=1)
     timeout_seconds: float | None = Field(None, gt=0)
     max_retries: int | None = Field(None, ge=0)
@@ -50,7 +53,7 @@ class WorkflowOptions:
     Args:
         sequential: one step after the other, in the order of the graph.
         pass_output: whether steps see the outputs of others.
-        lane: the queue of steps that name none.
+        lane: of steps that name none.
         fail_fast: steps fail where they would have to wait for admission: breaker, limits, budgets.
         max_cost_usd: the run's own budget; the project's for runs if not given.
     """
@@ -158,13 +161,21 @@ def check_execution(
     check_task(task, settings.max_task_chars)
     if not task.strip():
         raise InputError("the task is empty", {"hint": "say what the agent is to do"})
-    return plan_execution(agent, project, settings, options)
+    return plan_execution(agent, project, settings, options, task=task)
 
 
 def plan_execution(
-    agent: str, project: Project, settings: Settings, options: ExecutionOptions | None = None
+    agent: str,
+    project: Project,
+    settings: Settings,
+    options: ExecutionOptions | None = None,
+    *,
+    task: str = "",
 ) -> Planned:
     """Plan one execution of an agent: a plan of one step that bears the agent's name.
+
+    Args:
+        task: by which a model is chosen where none is named.
 
     Raises:
         UnknownAgentError: the project has no such agent.
@@ -174,15 +185,25 @@ def plan_execution(
     chosen = options or ExecutionOptions()
     definition = project.agent(agent)
     step = StepSpec(id=agent, agent=agent, **chosen.model_dump(exclude={"fail_fast", "max_cost_usd"}))
-    planned = _plan_step(step, definition, definition.digest, project, settings)
+    planned = _plan_step(step, definition, project, settings, digest=definition.digest, task=task)
     limits = _limits(project, settings, [agent], None, chosen.max_cost_usd)
     return _planned(agent, [planned], {agent: definition}, limits)
 
 
 def plan_workflow(
-    spec: WorkflowSpec, project: Project, settings: Settings, options: WorkflowOptions | None = None
+    spec: WorkflowSpec,
+    project: Project,
+    settings: Settings,
+    options: WorkflowOptions | None = None,
+    *,
+    task: str | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Planned:
     """Plan a run of a workflow.
+
+    Args:
+        task: by it and the steps' own tasks models are chosen where none are named.
+        inputs: those that are missing count as empty.
 
     Raises:
         ProjectError: agents of it are unknown or cannot be used; all of them are named.
@@ -200,7 +221,10 @@ def plan_workflow(
     steps = []
     for step in spec.steps:
         check_task(step.task, settings.max_task_chars)
-        planned = _plan_step(step, definitions[step.agent], digests[step.agent], project, settings)
+        text = _task_so_far(step, task, inputs or {})
+        planned = _plan_step(
+            step, definitions[step.agent], project, settings, digest=digests[step.agent], task=text
+        )
         steps.append(
             planned.model_copy(update={"passes": chosen.pass_output, "lane": step.lane or chosen.lane})
         )
@@ -293,13 +317,22 @@ def resolve_inputs(spec: WorkflowSpec, given: Mapping[str, str]) -> dict[str, st
 
 
 def _plan_step(
-    step: StepSpec, definition: AgentDefinition, digest: str, project: Project, settings: Settings
+    step: StepSpec,
+    definition: AgentDefinition,
+    project: Project,
+    settings: Settings,
+    *,
+    digest: str,
+    task: str,
 ) -> PlannedStep:
-    model = _first(step.model, definition.model, settings.agents.model)
+    named = step.model or (AUTO if step.complexity else None)
+    model = _first(named, definition.model, settings.agents.model)
+    chosen = choose_model(step, project, task) if model == AUTO else None
+    model = chosen.model if chosen else model
     if warning := check_model(model, datetime.now(UTC).date()):
         log.warning("model.warning model=%s %s", model, warning)
     pinned = settings.agents.max_retries if "max_retries" in project.performance.declared else None
-    return PlannedStep(
+    planned = PlannedStep(
         id=step.id,
         agent=step.agent,
         definition=digest,
@@ -315,7 +348,17 @@ def _plan_step(
         rule=step.rule,
         allow_failure=step.allow_failure,
         cacheable=_first(step.cacheable, definition.cacheable, _excluded(step.agent, project)),
+        chosen=str(chosen) if chosen else None,
+        most_nanos=project.models.max_nanos if chosen else None,
     )
+    check_threshold(planned, definition, task)
+    return planned
+
+
+def _task_so_far(step: StepSpec, task: str | None, inputs: Mapping[str, str]) -> str:
+    """What a step is asked, as far as it is known before the run."""
+    values = {name: inputs.get(name, "") for name in input_names(step.task or "")}
+    return full_task(step.task, values, task)
 
 
 def _excluded(agent: str, project: Project) -> bool | None:

@@ -23,11 +23,13 @@ from pydantic_settings import (
 
 from cf_workers.agents.models import DEFAULT_MODEL
 from cf_workers.agents.prices import NANOS
+from cf_workers.batches import API_MAX_BYTES, API_MAX_QUEUED_ROWS, API_MAX_ROWS, BatchPolicy
 from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
 from cf_workers.prefixes import WarmingPolicy
 from cf_workers.project import Project
+from cf_workers.project.problems import nearest
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy
 from cf_workers.wire import BATCH, CONTROL
@@ -128,6 +130,26 @@ class CacheSettings(_Section):
     endpoint: str = Field("", repr=False)
 
 
+class BatchSettings(_Section):
+    """The batch lane; see `BatchPolicy` for what each means."""
+
+    enabled: bool = True
+    linger_seconds: float = Field(60.0, ge=0)
+    max_rows: int = Field(10_000, ge=1, le=API_MAX_ROWS)
+    max_bytes: int = Field(64_000_000, ge=10_000, le=API_MAX_BYTES)
+    max_queued_rows: int = Field(API_MAX_QUEUED_ROWS, ge=1)
+    poll_seconds: float = Field(30.0, gt=0)
+    max_sends: int = Field(3, ge=1)
+    auto_slack_seconds: float = Field(3600.0, gt=0)
+    rescue_margin_seconds: float = Field(60.0, ge=0)
+    relook_seconds: float = Field(3600.0, gt=0)
+    shared_prefix_rows: int = Field(10, ge=1)
+    submit_timeout_seconds: float = Field(300.0, gt=0)
+    settle_seconds: float = Field(60.0, ge=0)
+    skew_seconds: float = Field(60.0, ge=0)
+    busy_seconds: float = Field(15.0, gt=0)
+
+
 class BudgetSettings(_Section):
     """Budgets in US dollars that stand beside those of the project, and win over them."""
 
@@ -182,6 +204,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     prompt_cache: PromptCacheSettings = PromptCacheSettings()
     health: HealthSettings = HealthSettings()
+    batches: BatchSettings = BatchSettings()
     budgets: BudgetSettings = BudgetSettings()
 
     @field_validator("redis_url", "cache_url")
@@ -253,6 +276,14 @@ class Settings(BaseSettings):
             shards=cache.shards,
             timeout_seconds=cache.timeout_seconds,
             lease_seconds=cache.lease_seconds,
+        )
+
+    @property
+    def batch_policy(self) -> BatchPolicy:
+        return BatchPolicy(
+            **self.batches.model_dump(),
+            results_seconds=self.runs.retention_seconds,
+            lease_seconds=self.worker.lease_seconds,
         )
 
     @property
@@ -337,8 +368,18 @@ def _unusable(error: ValidationError | SettingsError) -> ConfigError:
     """The error without the values: one of them may be a URL with a password."""
     if isinstance(error, SettingsError):
         return ConfigError(f"a {PREFIX}* variable cannot be read: {error}")
-    wrong = [
-        f"{PREFIX}{'__'.join(str(part).upper() for part in one['loc'])}: {one['msg']}"
-        for one in error.errors(include_input=False, include_url=False)
-    ]
+    wrong = [_said(one["loc"], one) for one in error.errors(include_input=False, include_url=False)]
     return ConfigError("; ".join(wrong), {"hint": "correct or unset what is named", "problems": wrong})
+
+
+def _said(place: tuple[int | str, ...], one: Mapping[str, Any]) -> str:
+    """What is wrong with one variable; a mistyped one with what was meant."""
+    name = f"{PREFIX}{'__'.join(str(part).upper() for part in place)}"
+    if one["type"] != "extra_forbidden":
+        return f"{name}: {one['msg']}"
+    section = Settings.model_fields[str(place[0])].annotation
+    known = list(getattr(section, "model_fields", ()))
+    meant = nearest(str(place[-1]), known)
+    if meant is None or len(place) != 2:  # noqa: PLR2004 - a section and its field
+        return f"{name}: is not a setting"
+    return f"{name}: is not a setting; did you mean {PREFIX}{str(place[0]).upper()}__{meant.upper()}?"

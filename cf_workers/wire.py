@@ -30,6 +30,7 @@ class Payload(BaseModel):
 RUN_AGENT = "cf_workers.run_agent"
 EXECUTE_STEP = "cf_workers.execute_step"
 FINISH_RUN = "cf_workers.finish_run"
+POLL_BATCHES = "cf_workers.poll_batches"
 WARM_CACHE = "cf_workers.warm_cache"
 """Names of the tasks, fixed for good: Flower, routes and other people's canvases refer to them."""
 

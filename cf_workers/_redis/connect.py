@@ -67,6 +67,12 @@ def connect_bounded(url: str, *, timeout_seconds: float, max_connections: int = 
     return redis.Redis(connection_pool=pool)
 
 
+def server_time(client: RedisClient) -> float:
+    """Unix seconds, by the server's clock."""
+    seconds, micros = client.time()
+    return float(seconds) + float(micros) / 1e6
+
+
 def describe_url(url: str) -> str:
     """`redis://host:port/db`, without user, password and options: fit for logs and people.
 

@@ -63,6 +63,21 @@ time to live of the entry that was stored last, its stale time and a day more.
     cache:{N}:waiters:DIGEST    zset    1 d         who waits for it, by arrival
     cache:{N}:outcomes:DIGEST   hash    10 min      what a waiter is told when no answer was stored
     cache:secret                string  permanent   the signing secret, in development only
+
+The batch lane. A mark names one try of a step to get an answer: run, step, attempt of the run, calls made.
+
+    batches:row:{ID}          hash    30 d, landed: retention  one call that goes into a batch, and its answer
+    batches:row:{ID}:marks    set     as the row               who waits for it
+    batches:mark:DIGEST       string  30 d                     mark -> row, or `-`: it goes by itself
+    batches:open:KEY          string  30 d                     fingerprint -> row that has not landed
+    batches:pack:{ID}         hash    30 d                     rows of one batch: state, size, batch id
+    batches:pack:{ID}:rows    hash    30 d                     custom id -> row, of those without a result
+    batches:poller            string  lease                    who polls
+    batches:asked             string  10 s                     a poll has been published
+    batches:waiting           zset    permanent, drains        row -> since when it waits for a batch
+    batches:landed            zset    permanent, drains        row with an answer nobody took -> last look
+    batches:packs             zset    permanent, drains        pack -> when to look at it
+    batches:known             zset    permanent, trimmed       batch id, ours or certainly not -> when seen
 """
 
 from __future__ import annotations
@@ -86,6 +101,10 @@ PERMANENT = (
     "dead-letters",
     "cache:{*}:counters",
     "cache:secret",
+    "batches:waiting",
+    "batches:landed",
+    "batches:packs",
+    "batches:known",
 )
 """Patterns of keys without a TTL, after the namespace. Each is bounded by what is active or by trimming."""
 
@@ -141,6 +160,18 @@ class FlightKeys:
     flight: str
     waiters: str
     outcomes: str
+
+
+@dataclass(frozen=True)
+class BatchKeys:
+    """The keys of the batch lane that exist once."""
+
+    poller: str
+    asked: str
+    waiting: str
+    landed: str
+    packs: str
+    known: str
 
 
 @dataclass(frozen=True)
@@ -281,3 +312,26 @@ class Keys:
     @property
     def cache_secret(self) -> str:
         return f"{self.namespace}:cache:secret"
+
+    @property
+    def batches(self) -> BatchKeys:
+        base = f"{self.namespace}:batches"
+        return BatchKeys(*(f"{base}:{field.name}" for field in fields(BatchKeys)))
+
+    def batch_row(self, row: str) -> str:
+        return f"{self.namespace}:batches:row:{{{row}}}"
+
+    def batch_row_marks(self, row: str) -> str:
+        return f"{self.namespace}:batches:row:{{{row}}}:marks"
+
+    def batch_mark(self, mark: str) -> str:
+        return f"{self.namespace}:batches:mark:{hashlib.sha256(mark.encode()).hexdigest()}"
+
+    def batch_open(self, key: str) -> str:
+        return f"{self.namespace}:batches:open:{key}"
+
+    def batch_pack(self, pack: str) -> str:
+        return f"{self.namespace}:batches:pack:{{{pack}}}"
+
+    def batch_pack_rows(self, pack: str) -> str:
+        return f"{self.namespace}:batches:pack:{{{pack}}}:rows"

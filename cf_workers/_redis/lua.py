@@ -71,10 +71,12 @@ class Script:
             raise self._misuse() from None
         if len(keys) != len(named) or len(args) != len(given):
             raise self._misuse()
+        execute = client.execute_command
         if isinstance(client, Pipeline):
-            return self._script(keys=named, args=given, client=client)
+            # By its text: redis-py would ask before each pipeline whether the server knows the script.
+            return execute("EVAL", self.source, len(named), *named, *given)
         try:
-            return client.execute_command("EVALSHA", self._script.sha, len(named), *named, *given)
+            return execute("EVALSHA", self._script.sha, len(named), *named, *given)
         except redis.exceptions.NoScriptError:
             return self._script(keys=named, args=given, client=client)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -34,7 +35,7 @@ class AgentDefinition(BaseModel):
     max_retries: int | None = None
     output_schema: dict[str, Any] | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of everything in this definition, in hexadecimal; equal definitions have equal digests."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()

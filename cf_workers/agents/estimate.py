@@ -48,6 +48,12 @@ def most_nanos(call: AgentCall, *, cache_ttl: CacheTtl = "5m") -> int | None:
     return bound_nanos(call.model, most_input_tokens(call), call.max_tokens, cache_ttl=cache_ttl)
 
 
+def likely_nanos(call: AgentCall) -> int | None:
+    """About what a request of this call costs; `None` where the price is not known."""
+    answer = round(ANSWER_SHARE * call.max_tokens)
+    return cost_nanos(call.model, Usage(input_tokens=likely_input_tokens(call), output_tokens=answer))
+
+
 def bound_nanos(
     model: str, input_tokens: int, output_tokens: int, *, cache_ttl: CacheTtl = "5m"
 ) -> int | None:

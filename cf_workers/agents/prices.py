@@ -14,7 +14,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -109,8 +109,18 @@ def cost_usd(model: str, usage: Usage, *, batch: bool = False, at: datetime | No
         batch: part of a message batch; a usage whose tier says so counts as one in any case.
         at: when it was asked, now by default; without a time zone it is UTC.
     """
-    moment = at or datetime.now(UTC)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if at is None:
+        return _cost_of_today(model, usage, batch, datetime.now(UTC).date())
+    return _cost_at(model, usage, batch, at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
+
+
+@lru_cache(maxsize=1_024)
+def _cost_of_today(model: str, usage: Usage, batch: bool, day: date) -> Decimal | None:
+    """One call's cost is asked for by several: by its budget, the cache, the record and the metrics."""
+    return _cost_at(model, usage, batch, datetime.combine(day, datetime.now(UTC).time(), UTC))
+
+
+def _cost_at(model: str, usage: Usage, batch: bool, moment: datetime) -> Decimal | None:
     region = _region_factor(usage.inference_geo)
     if usage.service_tier not in _STANDARD_TIERS or region is None:
         return None

@@ -1,6 +1,7 @@
 """How is a model asked, once, so that the call ends in time, can be stopped, and fails in our own terms?
 
-The only module that imports the provider's SDK, and it does so when it is first needed: that takes a second.
+The only module that imports the provider's SDK, though `batch_api` names its types, and it does so when it is
+first needed: that takes a second.
 """
 
 from __future__ import annotations
@@ -138,6 +139,28 @@ class AnthropicProvider:
         finally:
             if forget is not None:
                 forget()
+
+    def use(self, work: Callable[[anthropic.Anthropic], T], *, timeout_seconds: float | None = None) -> T:
+        """Do something else than ask with one of the SDK's clients; what it raises is told in our own terms.
+
+        Args:
+            timeout_seconds: bound on all of it.
+
+        Raises:
+            ExecutionError: as `ask` does.
+        """
+        self.warm()
+        if timeout_seconds is None:
+            return _outcome(lambda: work(self._client()), judge)
+        flight = Flight(time.monotonic() + timeout_seconds)
+
+        def judge_this(error: Exception) -> Exception:
+            if flight.aborted == "deadline":
+                return verdict.of_break("timeout", seconds=timeout_seconds)
+            return judge(error, answered=flight.answered)
+
+        with airborne(flight):
+            return _outcome(lambda: work(self._client()), judge_this)
 
     def close(self) -> None:
         """Close all connections of this process; the next call makes new ones."""

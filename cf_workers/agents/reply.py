@@ -131,6 +131,22 @@ def reply_of(
     return reply
 
 
+def reply_of_row(message: Any, call: AgentCall) -> AgentReply:
+    """The reply that a message fetched from a batch is to this call.
+
+    Raises:
+        RefusedError: the model refused.
+        BadReplyError: it is no message, or cannot be used.
+    """
+    found = message_of(message)
+    usage = usage_of(found)
+    if found["stop_reason"] == "pause_turn":  # in a batch there is nobody to continue it
+        raise verdict.bad_reply(
+            "The model paused its turn in a batch.", kind="paused", usage=usage.model_dump()
+        )
+    return reply_of(found, call, text=text_of(found), usage=usage, headers={})
+
+
 def _refusal(message: Mapping[str, Any], reply: AgentReply) -> RefusedError:
     stop_details = message.get("stop_details")
     category = stop_details.get("category") if isinstance(stop_details, Mapping) else None

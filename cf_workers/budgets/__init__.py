@@ -2,6 +2,7 @@
 
 from cf_workers.budgets.ledger import Ledger
 from cf_workers.budgets.limit import (
+    LARGEST_USD,
     PERIODS,
     REACTIONS,
     BudgetPolicy,
@@ -17,6 +18,7 @@ from cf_workers.budgets.limit import (
 )
 
 __all__ = [
+    "LARGEST_USD",
     "PERIODS",
     "REACTIONS",
     "BudgetPolicy",

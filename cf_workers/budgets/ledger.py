@@ -92,7 +92,13 @@ class Ledger:
             return self._by_hand
 
     def reserve(
-        self, limits: Sequence[Limit], nanos: int, *, waiter: str = "", lease_seconds: float | None = None
+        self,
+        limits: Sequence[Limit],
+        nanos: int,
+        *,
+        waiter: str = "",
+        lease_seconds: float | None = None,
+        id: str = "",
     ) -> Reservation | Exhausted:
         """Put money aside for one call.
 
@@ -100,9 +106,10 @@ class Ledger:
             nanos: the most that it can cost.
             waiter: woken once there may be money, if there is none now.
             lease_seconds: until it must be renewed; the policy's if not given.
+            id: by which another process can settle it; one that is there already is not made twice.
         """
         lease = self.policy.lease_seconds if lease_seconds is None else lease_seconds
-        made = Reservation(uuid.uuid4().hex, nanos, lease)
+        made = Reservation(id or uuid.uuid4().hex, nanos, lease)
         answer = _RESERVE(
             self._client,
             {

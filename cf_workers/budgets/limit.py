@@ -18,7 +18,7 @@ REACTIONS: tuple[str, ...] = get_args(OnExhausted)
 NAMESPACE, DAY = "namespace", "day"
 _NAMED = ("agent", "workflow", "run")
 _NANOS = 1_000_000_000
-_LARGEST_USD = 1_000_000
+LARGEST_USD = 1_000_000
 """Lua counts in doubles, which hold whole billionths of a dollar up to nine millions."""
 
 _PATTERNS = {"total": "total", "day": "%Y-%m-%d", "month": "%Y-%m"}
@@ -162,8 +162,8 @@ def nanos_of(usd: object) -> int:
         amount = Decimal(str(usd))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if isinstance(usd, bool) or not amount.is_finite() or not 0 <= amount <= _LARGEST_USD:
-        hint = f"give a number from 0 to {_LARGEST_USD}, for example 2.50"
+    if isinstance(usd, bool) or not amount.is_finite() or not 0 <= amount <= LARGEST_USD:
+        hint = f"give a number from 0 to {LARGEST_USD}, for example 2.50"
         raise InputError(f"{usd!r} is not an amount of dollars", {"hint": hint})
     return int(amount * _NANOS)
 

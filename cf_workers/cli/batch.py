@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -21,14 +21,14 @@ from cf_workers.cli.output import (
     print_document,
     seconds_text,
 )
-from cf_workers.cli.session import Verb, session
+from cf_workers.cli.session import LANES, Verb, session
 from cf_workers.errors import CfWorkersError, InputError
-from cf_workers.workflows.spec import Lane
 
 if TYPE_CHECKING:
     from cf_workers.client.batch import Batch, Tally
+    from cf_workers.workflows.spec import Lane
 
-IN_FLIGHT = {"interactive": 200, "batch": 2_000}
+IN_FLIGHT = {"interactive": 200, "auto": 200, "background": 2_000, "batch": 20_000}
 LINE_EVERY_SECONDS = 10.0
 
 
@@ -38,7 +38,7 @@ LINE_EVERY_SECONDS = 10.0
     "--out", required=True, type=click.Path(path_type=Path), help="Where the results go, one a line."
 )
 @click.option("--ordered", is_flag=True, help="Write results in the order of FILE.")
-@click.option("--lane", type=click.Choice(get_args(Lane)), default="interactive", show_default=True)
+@click.option("--lane", type=click.Choice(LANES), default="interactive", show_default=True)
 @click.option(
     "--in-flight",
     type=click.IntRange(1, 100_000),

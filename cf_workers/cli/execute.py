@@ -36,7 +36,8 @@ RUN = "run"
 @click.argument("task", required=False)
 @click.option("--async/--sync", "enqueue", default=None, help="On a worker (default), or in this process.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
-@click.option("--model", help="Instead of the agent's own.")
+@click.option("--model", help="Instead of the agent's own; auto: as the project's rules choose.")
+@click.option("--complexity", metavar="TIER", help="simple, standard or complex: chooses the model.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Bound of the answer.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of an attempt."
@@ -63,6 +64,7 @@ def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any)
 
     options = ExecutionOptions(
         model=chosen["model"],
+        complexity=chosen["complexity"],
         max_tokens=chosen["max_tokens"],
         timeout_seconds=chosen["timeout"],
         cacheable=False if chosen["no_cache"] else None,
@@ -71,6 +73,7 @@ def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any)
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_execution(agent, text, options)
+        _tell_choice(planned, text)
         if _runs_here(client, chosen["enqueue"], chosen["detach"]):
             document = _execute_here(client, planned, text)
         elif chosen["detach"]:
@@ -82,6 +85,23 @@ def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any)
     show_execution(document)
     if not document["success"]:
         ctx.exit(1)
+
+
+def _tell_choice(planned: Planned, task: str) -> None:
+    """Say which model the rules have chosen, and what a call of it costs."""
+    (step,) = planned.plan.steps
+    if step.chosen is None:
+        return
+    from cf_workers.agents.definition import AgentDefinition
+    from cf_workers.agents.estimate import likely_nanos, most_nanos
+    from cf_workers.answers import call_for
+
+    definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
+    call = call_for(definition, step, task=task)
+    likely, most = (
+        cost_text(None if nanos is None else nanos / 1e9) for nanos in (likely_nanos(call), most_nanos(call))
+    )
+    notice(f"model {step.model} ({step.chosen}): about {likely}, at most {most} a call")
 
 
 def read_task(ctx: click.Context, task: str | None, task_file: Path | None) -> str:
@@ -180,11 +200,7 @@ def _known_answers(client: Client, planned: Planned) -> KnownAnswers | None:
 
     if not is_cacheable(client.local, planned.plan.steps[0]):
         return None
-    try:
-        return known_answers(with_running_server(client.local))
-    except ConfigError as error:
-        notice(f"without the cache: {error.message}")
-        return None
+    return known_answers(with_running_server(client.local))
 
 
 def _only_its_own_budget(planned: Planned) -> None:

@@ -59,7 +59,11 @@ def error_document(error: CfWorkersError) -> dict[str, Any]:
 def show_error(error: CfWorkersError) -> None:
     """Tell a person what went wrong, everything that is wrong, and what to do."""
     problems = error.details.get("problems") or []
-    message = error.message.splitlines()[0] if problems else error.message
+    if error.message == "; ".join(map(problem_text, problems)):  # listed below, or said already
+        message = error.message if len(problems) == 1 else f"{len(problems)} problems:"
+        problems = problems if len(problems) > 1 else []
+    else:
+        message = error.message.splitlines()[0] if problems else error.message
     click.echo(f"{styled('error:', fg='red', bold=True)} {message}", err=True)
     for problem in problems:
         click.echo(f"  {problem_text(problem)}", err=True)

@@ -28,7 +28,9 @@ def run_report(document: Mapping[str, Any], *, short: bool = False) -> None:
 
 def _step_report(step: str, result: Mapping[str, Any], *, short: bool) -> None:
     agent = f" (agent {result['agent']})" if result["agent"] != step else ""
-    click.echo(f"{styled(f'== {step}', bold=True)}{agent}: {status_text(result['status'])}{_spent(result)}")
+    waits = f" ({result['waits_for']})" if result.get("waits_for") else ""
+    status = f"{status_text(result['status'])}{waits}"
+    click.echo(f"{styled(f'== {step}', bold=True)}{agent}: {status}{_spent(result)}")
     if error := result["error"]:
         click.echo(f"{styled('error:', fg='red')} {error['message']}")
         if error.get("hint"):

@@ -10,7 +10,7 @@ import click
 from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import notice, print_document
 from cf_workers.cli.report import run_report
-from cf_workers.cli.session import Verb, session
+from cf_workers.cli.session import LANES, Verb, session
 from cf_workers.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Fills {{ inputs.NAME }}.")
 @click.option("--parallel/--sequential", default=True, help="Whether independent steps run at once.")
 @click.option("--pass-output/--no-pass-output", default=True, help="Whether steps see others' outputs.")
+@click.option("--lane", type=click.Choice(LANES), help="Of steps that name none; `batch` is half the price.")
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of the run.")
@@ -40,11 +41,15 @@ def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chose
     options = WorkflowOptions(
         sequential=not chosen["parallel"],
         pass_output=chosen["pass_output"],
+        lane=chosen["lane"] or "interactive",
         fail_fast=chosen["fail_fast"],
         max_cost_usd=chosen["max_cost"],
     )
     with Client(config=session().config, announce=notice) as client:
         planned = client.check_workflow(workflow, task, inputs=values, options=options)
+        for step in planned.plan.steps:
+            if step.chosen is not None:
+                notice(f"model of {step.id}: {step.model} ({step.chosen})")
         with Workforce(client, queues_of(step.lane for step in planned.plan.steps)) as workforce:
             if not chosen["detach"]:
                 workforce.require()

@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 
 import click
 
+LANES = ("interactive", "background", "batch", "auto")
+"""How a step can be asked, as `cf_workers.workflows.spec` says it, which takes time to load."""
+
 
 @dataclass
 class Session:

@@ -113,7 +113,9 @@ def plan(name: str, sequential: bool, cost: bool, task: str | None, inputs: Sequ
     options = WorkflowOptions(sequential=sequential)
     with _client() as client:
         spec = client.workflow(name)
-        planned = plan_workflow(spec, client.project, client.settings, options)
+        planned = plan_workflow(
+            spec, client.project, client.settings, options, task=task, inputs={**_defaults(spec), **values}
+        )
         document = compiled_document(planned.plan)
         quote = client.quote(spec, task, inputs=values, options=options) if cost else None
     if session().json:
@@ -125,6 +127,10 @@ def plan(name: str, sequential: bool, cost: bool, task: str | None, inputs: Sequ
         show_quote(quote)
 
 
+def _defaults(spec: WorkflowSpec) -> dict[str, str]:
+    return {name: value for name, value in spec.inputs if value is not None}
+
+
 def _show_plan(document: dict[str, Any]) -> None:
     click.echo(styled(f"{document['workflow_name']}: {counted(document['steps'], 'step')}", bold=True))
     for line in document["canvas"]:
@@ -132,6 +138,8 @@ def _show_plan(document: dict[str, Any]) -> None:
     path = document["critical_path"]
     click.echo(f"critical path: {' -> '.join(path) or '-'} ({counted(len(path), 'step')})")
     click.echo(f"messages: {document['messages']}, one a step and one for the end of the run")
+    for step, choice in document["chosen_models"].items():
+        click.echo(f"model of {step}: {choice['model']} ({choice['reason']})")
 
 
 def draw(spec: WorkflowSpec) -> str:

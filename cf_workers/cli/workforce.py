@@ -17,11 +17,13 @@ from cf_workers.cli.companions import Companion, leaving_on_sigterm
 from cf_workers.cli.output import notice, warn
 from cf_workers.errors import NoWorkerError
 from cf_workers.wire import CONTROL, INTERACTIVE
+from cf_workers.workflows.plan import queue_of
+from cf_workers.workflows.spec import Lane
 
 if TYPE_CHECKING:
     from cf_workers.client import Client
 
-READY_WITHIN = 40.0
+READY_WITHIN = 60.0
 DRAIN_SECONDS = 5.0
 OTHERS_SECONDS = 180.0
 """More than a call of the default time-out takes: cut off, it would be paid for nothing."""
@@ -131,6 +133,6 @@ class Workforce:
             time.sleep(LOOK_AGAIN)
 
 
-def queues_of(lanes: Iterable[str]) -> set[str]:
+def queues_of(lanes: Iterable[Lane]) -> set[str]:
     """The queues that a run of steps in these lanes needs; its end is a message of its own."""
-    return {CONTROL, *lanes}
+    return {CONTROL, *map(queue_of, lanes)}

@@ -37,7 +37,7 @@ class BatchInput(AbstractContextManager["BatchInput"]):
     """A batch file in which nothing is wrong.
 
     Args:
-        lane: the queue that its work waits in.
+        lane: of its work.
     """
 
     def __init__(self, path: Path, file: BinaryIO, index: _Index, lane: Lane) -> None:

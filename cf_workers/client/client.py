@@ -46,6 +46,7 @@ from cf_workers.project import BudgetsSection, Project, parse_workflow, read_wor
 from cf_workers.project.budgets import RUN
 from cf_workers.project.problems import project_error
 from cf_workers.reliability import install
+from cf_workers.reliability.connection import BrokerRefusedError
 from cf_workers.schedules import Ledger as ScheduleLedger
 from cf_workers.settings import Settings
 from cf_workers.warming import Warmer
@@ -134,6 +135,7 @@ class Client:
         task: str,
         *,
         model: str | None = None,
+        complexity: str | None = None,
         max_tokens: int | None = None,
         timeout_seconds: float | None = None,
         max_retries: int | None = None,
@@ -146,9 +148,11 @@ class Client:
         """Enqueue one execution of an agent; one whose answer is in the cache has ended when this returns.
 
         Args:
+            model: its id, or `auto` for the one that the project's rules choose.
+            complexity: the tier from which it is chosen, whatever the rules say.
             timeout_seconds: bound on one attempt.
             max_retries: further requests after the first.
-            lane: the queue it waits in; `interactive` if not given.
+            lane: `batch` waits for a message batch, at half the price; `interactive` if not given.
             fail_fast: rather an error than to wait while the breaker, a limit or a budget allows no call.
             max_cost_usd: its own budget.
             idempotency_key: a second submission with the same key is the first one.
@@ -160,6 +164,7 @@ class Client:
         options = read_options(
             {
                 "model": model,
+                "complexity": complexity,
                 "max_tokens": max_tokens,
                 "timeout_seconds": timeout_seconds,
                 "max_retries": max_retries,
@@ -297,8 +302,8 @@ class Client:
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
         check_task(task, settings.max_task_chars)
         check_list_task(spec, task)
-        resolve_inputs(spec, inputs or {})
-        return plan_workflow(spec, self.project, settings, self._allowed(options))
+        values = resolve_inputs(spec, inputs or {})
+        return plan_workflow(spec, self.project, settings, self._allowed(options), task=task, inputs=values)
 
     def quote(
         self,
@@ -319,8 +324,10 @@ class Client:
             ServerUnreachableError: the server does not answer.
         """
         spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
-        planned = plan_workflow(spec, self.project, self.settings, self._allowed(options))
         values = {**{name: value for name, value in spec.inputs if value is not None}, **(inputs or {})}
+        planned = plan_workflow(
+            spec, self.project, self.settings, self._allowed(options), task=task, inputs=values
+        )
         return self._quote(planned, task, values, task_needed=spec.is_list and task is None)
 
     def quote_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Quote:
@@ -535,7 +542,7 @@ class Client:
             args=(agent,),
             options={
                 "task_id": execution,
-                "queue": planned.plan.steps[0].lane,
+                "queue": planned.plan.steps[0].queue,
                 "argsrepr": f"agent={agent}",
                 "kwargsrepr": "{}",
             },
@@ -597,6 +604,11 @@ class Client:
             raise ServerUnreachableError(
                 f"{describe_url(self.context.redis_url)} does not accept the user or password",
                 {"hint": "correct the ones in CF_WORKERS_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/0"},
+            ) from None
+        except BrokerRefusedError:
+            raise ServerUnreachableError(
+                f"{describe_url(self.context.broker_url)} does not accept the user, password or virtual host",
+                {"hint": "correct the ones in CF_WORKERS_BROKER_URL: amqp://USER:PASSWORD@HOST:PORT/VHOST"},
             ) from None
         except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
             broker = isinstance(error, OperationalError) and self.context.broker_url != self.context.redis_url

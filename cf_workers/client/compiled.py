@@ -24,4 +24,7 @@ def compiled_document(plan: Plan) -> dict[str, Any]:
         "canvas": describe(compiler),
         "critical_path": path,
         "messages": len(plan.steps) + 1,
+        "chosen_models": {
+            step.id: {"model": step.model, "reason": step.chosen} for step in plan.steps if step.chosen
+        },
     }

@@ -5,6 +5,13 @@ starts it, restarts it when it dies, and stops it when nobody holds the lock any
 """
 
 from cf_workers.embedded.joining import EmbeddedServer, join_or_start, running_url
-from cf_workers.embedded.state import StateDir, state_dir_for
+from cf_workers.embedded.state import StateDir, existing_state_dir, state_dir_for
 
-__all__ = ["EmbeddedServer", "StateDir", "join_or_start", "running_url", "state_dir_for"]
+__all__ = [
+    "EmbeddedServer",
+    "StateDir",
+    "existing_state_dir",
+    "join_or_start",
+    "running_url",
+    "state_dir_for",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -107,16 +108,28 @@ def state_dir_for(project: Path, environ: Mapping[str, str]) -> Path:
     Raises:
         ServerUnreachableError: no folder could be made, or it belongs to somebody else.
     """
-    digest = hashlib.sha256(os.fsencode(project.resolve())).hexdigest()[:16]
     problems = []
     for base in _bases(environ):
         try:
-            return _private_folder(base, digest)
+            return _private_folder(base, _digest(project))
         except OSError as error:
             problems.append(f"{base}: {error.strerror or error}")
     raise ServerUnreachableError(
         f"no folder for the embedded server can be made ({'; '.join(problems)})", {"hint": HINT}
     )
+
+
+def existing_state_dir(project: Path, environ: Mapping[str, str]) -> Path | None:
+    """The folder of `state_dir_for` if it is there already; nothing is made."""
+    for base in _bases(environ):
+        with contextlib.suppress(OSError):
+            if (base / _digest(project)).exists():
+                return _private_folder(base, _digest(project))
+    return None
+
+
+def _digest(project: Path) -> str:
+    return hashlib.sha256(os.fsencode(project.resolve())).hexdigest()[:16]
 
 
 def _bases(environ: Mapping[str, str]) -> list[Path]:

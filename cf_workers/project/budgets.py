@@ -6,17 +6,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from cf_workers.budgets import PERIODS, REACTIONS, Limit, OnExhausted, Period, nanos_of
+from cf_workers.budgets import LARGEST_USD, PERIODS, REACTIONS, Limit, OnExhausted, Period, nanos_of
 from cf_workers.errors import InputError
 from cf_workers.project.fields import Fields, is_number, kind
+from cf_workers.project.keys import Key, choice, mapping, strings
 from cf_workers.project.problems import Report, at
 
 RUN = "run"
 """The scope of a run's own budget, as long as the run has no id."""
 
 _SINGLE = ("namespace", "day", RUN)
-_KEYS = (*_SINGLE, "agents", "workflows", "on_exhausted", "cheaper_models")
-_BUDGET_KEYS = ("usd", "per", "on_exhausted", "cheaper_models")
+_DOLLARS = {"type": "number", "minimum": 0, "maximum": LARGEST_USD}
+_AMOUNT = {"anyOf": [_DOLLARS, {"$ref": "#/definitions/budget"}]}
+_RULES: tuple[Key, ...] = (
+    choice("on_exhausted", "What becomes of calls for which no money is left.", REACTIONS),
+    strings("cheaper_models", "What 'cheaper_model' tries, in this order."),
+)
+BUDGET_TABLE: tuple[Key, ...] = (
+    Key("usd", "The amount, in dollars.", _DOLLARS, lambda keys: keys.raw("usd")),
+    choice("per", "How long it lasts.", PERIODS),
+    *_RULES,
+)
+BUDGETS_TABLE: tuple[Key, ...] = (
+    Key("namespace", "For everything.", _AMOUNT, lambda keys: keys.raw("namespace")),
+    Key("day", "For everything, each day.", _AMOUNT, lambda keys: keys.raw("day")),
+    Key(RUN, "For each run that is given none of its own.", _AMOUNT, lambda keys: keys.raw(RUN)),
+    mapping("agents", "For agents, by name.", {"additionalProperties": _AMOUNT}),
+    mapping("workflows", "For workflows, by name.", {"additionalProperties": _AMOUNT}),
+    *_RULES,
+)
+_KEYS = tuple(key.name for key in BUDGETS_TABLE)
+_BUDGET_KEYS = tuple(key.name for key in BUDGET_TABLE)
 _NOT_YET = "batch"
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cf_workers.agents.choice import ChoicePolicy
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.errors import InputError, UnknownAgentError, UnknownWorkflowError
 from cf_workers.project.agents import (
@@ -21,6 +22,7 @@ from cf_workers.project.agents import (
 from cf_workers.project.budgets import BudgetsSection, read_budgets
 from cf_workers.project.fields import Fields
 from cf_workers.project.files import FileTexts
+from cf_workers.project.models import read_models
 from cf_workers.project.problems import (
     NAME_RULE,
     Problem,
@@ -206,7 +208,8 @@ class Project:
             found += entry_problems(entry, self.root, str(self.path))
         for name in self._workflows:
             found += self._read_workflow(name)[1]
-        for _, problems in (self._features, self._performance, self._cache, self._budgets):
+        sections = (self._features, self._performance, self._cache, self._budgets, self._models)
+        for _, problems in sections:
             found += problems
         for name in self._schedules:
             found += self._read_schedule(name)[1]
@@ -251,6 +254,15 @@ class Project:
         """
         return self._sound("budgets", *self._budgets)
 
+    @property
+    def models(self) -> ChoicePolicy:
+        """How models are chosen where nobody names one.
+
+        Raises:
+            ProjectError: the section has problems.
+        """
+        return self._sound("models", *self._models)
+
     @cached_property
     def _features(self) -> tuple[Features, list[Problem]]:
         return self._section(lambda report: read_features(self.raw, report))
@@ -267,6 +279,10 @@ class Project:
     def _budgets(self) -> tuple[BudgetsSection, list[Problem]]:
         agents, workflows = self.agent_names, self.workflow_names
         return self._section(lambda report: read_budgets(self.raw, agents, workflows, report))
+
+    @cached_property
+    def _models(self) -> tuple[ChoicePolicy, list[Problem]]:
+        return self._section(lambda report: read_models(self.raw, self.agent_names, report))
 
     def _section(self, read: Callable[[Report], Section]) -> tuple[Section, list[Problem]]:
         report = Report(str(self.path))

@@ -45,7 +45,12 @@ WHAT: tuple[Key, ...] = (
 )
 SETTINGS: tuple[Key, ...] = (
     text("task", "Shown to every step of the workflow."),
-    choice("lane", "The queue of steps that name none.", get_args(Lane), default="interactive"),
+    choice(
+        "lane",
+        "How steps are asked that name none; batch is half the price.",
+        get_args(Lane),
+        default="interactive",
+    ),
     positive("timeout_seconds", "Bound on each run, in seconds."),
     positive("max_cost_usd", "Budget of each run, in US dollars; the project's for runs if left out."),
     choice(

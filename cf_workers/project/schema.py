@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from cf_workers.project.agents import AGENT_KEYS
+from cf_workers.project.budgets import BUDGET_TABLE, BUDGETS_TABLE
 from cf_workers.project.keys import Key, mapping, nullable, properties, text
+from cf_workers.project.models import models_schema
 from cf_workers.project.problems import NAME_PATTERN
 from cf_workers.project.schedules import SCHEDULE_TABLE
 from cf_workers.project.sections import CACHE_KEYS, FEATURE_KEYS, PERFORMANCE_KEYS
@@ -46,6 +48,8 @@ def project_schema() -> dict[str, Any]:
             **properties([mapping("workflows", "The workflows by name.", _workflows())]),
             **properties([mapping("schedules", "What runs by itself, by name.", _schedules())]),
             **properties(mapping(name, about, _object(table)) for name, about, table in _SECTIONS),
+            **properties([mapping("budgets", "What may be spent.", _closed(BUDGETS_TABLE))]),
+            **properties([mapping("models", "How 'model': 'auto' chooses.", models_schema())]),
             **{key: {"description": "Not read by cf_workers."} for key in UNREAD[3:]},
         },
         "definitions": {
@@ -54,6 +58,7 @@ def project_schema() -> dict[str, Any]:
             "step": _step(),
             "inputs": _inputs(),
             "schedule": _schedule(),
+            "budget": _budget(),
         },
     }
 
@@ -142,6 +147,18 @@ def _inputs() -> dict[str, Any]:
 
 def _object(table: Iterable[Key]) -> dict[str, Any]:
     return {"properties": properties(table)}
+
+
+def _budget() -> dict[str, Any]:
+    table = {key.name: key for key in BUDGET_TABLE}
+    budget = {"type": "object", **_closed(BUDGET_TABLE), "required": ["usd"]}
+    budget["properties"]["usd"] = {"description": table["usd"].about, **table["usd"].schema}
+    return budget
+
+
+def _closed(table: Iterable[Key]) -> dict[str, Any]:
+    """An object that refuses what it does not know."""
+    return {**_object(table), "additionalProperties": False}
 
 
 def _present(key: str) -> dict[str, Any]:

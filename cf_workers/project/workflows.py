@@ -27,10 +27,16 @@ STEP_SETTINGS: tuple[Key, ...] = (
     flag("allow_failure", "Its failure does not make the run fail.", default=False),
     positive("timeout_seconds", "Bound on one attempt, in seconds."),
     whole("max_retries", "Further requests after the first.", 0),
-    word("model", "Instead of the agent's own."),
+    word("model", "Instead of the agent's own; auto: as the section models chooses."),
+    word("complexity", "A tier of the section models, which chooses the model."),
     whole("max_tokens", "Bound on its answer.", 1),
     flag("cacheable", "Off: its answer is not kept."),
-    choice("lane", "The queue it goes by.", get_args(Lane), default="interactive"),
+    choice(
+        "lane",
+        "How it is asked: at once, when nobody interactive waits, or in a message batch at half the price.",
+        get_args(Lane),
+        default="interactive",
+    ),
 )
 STEP_TABLE: tuple[Key, ...] = (
     word("id", "Unique in its workflow; the agent's name if left out."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import suppress
 from types import MethodType
 from typing import Any
@@ -72,10 +73,15 @@ class Lanes(StartStopStep):
         )
         beyond = max(spare.values(), default=0)
 
-        def can_consume(qos: Any) -> bool:
+        def prefetch_left() -> int:
+            qos = channel.qos
             held = len(qos._delivered) - len(qos._dirty)
-            prefetch = qos.prefetch_count
-            return channel.can_take() and (not prefetch or held < prefetch + beyond)
+            return int(qos.prefetch_count) + beyond - held if qos.prefetch_count else sys.maxsize
+
+        channel.prefetch_left = prefetch_left
+
+        def can_consume(_: Any) -> bool:
+            return channel.can_take() and prefetch_left() > 0
 
         channel.qos.can_consume = MethodType(can_consume, channel.qos)
         begin = type(consumer).apply_eta_task
@@ -90,6 +96,36 @@ class Lanes(StartStopStep):
 
         consumer.apply_eta_task = when_due
         consumer.update_strategies()  # they have been made with the method that was there before
+
+
+class Acks(StartStopStep):
+    """Consumer step: while the event loop turns, acknowledgements leave once a turn."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
+        """A loop is about to turn."""
+        channel = consumer.task_consumer.channel
+        if isinstance(channel, Channel):
+            channel.call_soon = hub.call_soon
+
+    def start(self, consumer: Any) -> None:
+        """The loop comes next."""
+
+    def stop(self, consumer: Any) -> None:
+        """The connection broke, or the worker drains: nothing turns any more."""
+        self._at_once(consumer)
+
+    def shutdown(self, consumer: Any) -> None:
+        """The drain is over."""
+        self._at_once(consumer)
+
+    @staticmethod
+    def _at_once(consumer: Any) -> None:
+        channel = getattr(consumer.task_consumer, "channel", None)
+        if isinstance(channel, Channel):
+            channel.call_soon = None
+            channel.qos.send_acks()
 
 
 class Drain(StartStopStep):

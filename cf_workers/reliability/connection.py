@@ -11,19 +11,50 @@ from typing import Any
 
 from celery.app import amqp
 from kombu.connection import Connection as KombuConnection
+from kombu.connection import ConnectionPool, PooledConnection
+from kombu.exceptions import OperationalError
 
-SCHEMES = frozenset({"redis", "rediss"})
+REDIS = frozenset({"redis", "rediss"})
+RABBITMQ = frozenset({"amqp", "amqps", "pyamqp"})
 
 
-class Connection(KombuConnection):
-    """A connection that uses the repaired transport for Redis URLs, and kombu's own for every other."""
+class BrokerRefusedError(OperationalError):
+    """The broker answers, and does not let us in: wrong user, password or virtual host."""
+
+
+class _Repaired:
+    """A connection on a repaired transport for Redis and RabbitMQ, and on kombu's own for every other."""
+
+    transport_cls: Any
 
     def get_transport_cls(self) -> Any:
-        if self.transport_cls not in SCHEMES:
-            return super().get_transport_cls()
+        if self.transport_cls in RABBITMQ:
+            from cf_workers.reliability.rabbitmq import transport_for
+
+            return transport_for(super().get_transport_cls())  # type: ignore[misc]
+        if self.transport_cls not in REDIS:
+            return super().get_transport_cls()  # type: ignore[misc]
         from cf_workers.reliability.transport import Transport  # kombu's Redis transport loads redis-py
 
         return Transport
+
+
+class _PooledConnection(_Repaired, PooledConnection):
+    """What producers publish on."""
+
+
+class _Pool(ConnectionPool):
+    """kombu's pool makes connections of a class of its own."""
+
+    def new(self) -> _PooledConnection:
+        return _PooledConnection(self, **dict(self.connection._info(resolve=False)))
+
+
+class Connection(_Repaired, KombuConnection):
+    """A repaired connection, and a pool of them."""
+
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> _Pool:  # noqa: N802 - kombu's name
+        return _Pool(self, limit, **kwargs)
 
     def __eqhash__(self) -> Any:
         """Never share a pool with plain connections to the same URL."""

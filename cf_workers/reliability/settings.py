@@ -53,7 +53,9 @@ def _delivery() -> dict[str, Any]:
         "worker_eta_task_limit": None,  # any limit shrinks the worker for good: decrements are not capped
         "worker_deduplicate_successful_tasks": False,  # its fast path skips chord parts
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # they keep their leases and finish
-        "worker_enable_prefetch_count_reduction": False,  # the gate on reserved requests does it
+        # on Redis the gate on reserved requests does it; elsewhere threads of tasks would speak on the event
+        # loop's connection, and break it
+        "worker_enable_prefetch_count_reduction": False,
     }
 
 
@@ -73,20 +75,39 @@ def _broker(url: str, visibility_timeout: float) -> dict[str, Any]:
         },
     }
     if url.startswith(("redis://", "rediss://")):
-        settings["broker_transport_options"] = {
-            "visibility_timeout": visibility_timeout,  # kept alive by the lease heartbeat
-            "unacked_restore_interval": max(1, visibility_timeout / 12),  # default: a sweep each 100 s
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 30,  # a sweeper that died blocks the others so long, not 5 minutes
-            "priority_steps": [0],  # queues, not priorities: a step outranks any order of queues
-            "queue_order_strategy": "priority",  # the order in which queues are named
-            "socket_timeout": 30,  # half-open connections end
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 10,  # a dead peer shows after 21 s instead of 51
-            "client_name": "cf-workers",
-        }
-    return settings
+        return {**settings, "broker_transport_options": _redis_transport(visibility_timeout)}
+    return {**settings, **_without_redis()}
+
+
+def _redis_transport(visibility_timeout: float) -> dict[str, Any]:
+    return {
+        "visibility_timeout": visibility_timeout,  # kept alive by the lease heartbeat
+        "unacked_restore_interval": max(1, visibility_timeout / 12),  # default: a sweep each 100 s
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 30,  # a sweeper that died blocks the others so long, not 5 minutes
+        "priority_steps": [0],  # queues, not priorities: a step outranks any order of queues
+        "queue_order_strategy": "priority",  # the order in which queues are named
+        "socket_timeout": 30,  # half-open connections end
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,  # a dead peer shows after 21 s instead of 51
+        "client_name": "cf-workers",
+    }
+
+
+def _without_redis() -> dict[str, Any]:
+    """What differs on RabbitMQ, which knows by itself which of its consumers live.
+
+    Publishing stays unconfirmed: threads would wait for confirmations on the connections of the event loop,
+    and what gets lost on the way is noticed and published again.
+    """
+    return {
+        "worker_disable_prefetch": False,  # works on Redis alone, and warns elsewhere
+        # an exclusive queue is locked until the broker has noticed that its connection broke; a worker that
+        # comes back before that, or has the name of another, ends with RESOURCE_LOCKED
+        "control_queue_exclusive": False,
+        "control_queue_durable": True,  # RabbitMQ gives up transient queues that are not exclusive
+    }
 
 
 def _results(url: str, concurrency: int, chord_expires: float) -> dict[str, Any]:

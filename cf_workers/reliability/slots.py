@@ -65,6 +65,13 @@ class Slots:
         unused = max(0, min(kept.values(), default=0))
         return frozenset(queue for queue, keep in kept.items() if free <= keep - unused)
 
+    def room(self, queue: str, queues: Collection[str]) -> int:
+        """How many messages may be taken from one of the queues before it is shut."""
+        limit = self._limit()
+        kept = {each: self._keeps_free(each, limit) for each in queues}
+        unused = max(0, min(kept.values(), default=0))
+        return limit - self._taken() - kept[queue] + unused
+
     def _keeps_free(self, queue: str, limit: int) -> int:
         if queue in self._spare:
             return -self._spare[queue]
@@ -77,11 +84,18 @@ class OpenQueues:
     def __init__(self, cycle: Any, shut: Callable[[], frozenset[str]]) -> None:
         self._cycle = cycle
         self._shut = shut
+        self.last: str | None = None
+        """The queue from which the last message came."""
 
     def consume(self, number: int) -> list[str]:
         """The next queues to wait for."""
         shut = self._shut()
         return [queue for queue in self._cycle.consume(number) if queue not in shut]
+
+    def rotate(self, queue: str) -> None:
+        """A message has come from this queue."""
+        self.last = queue
+        self._cycle.rotate(queue)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cycle, name)

@@ -7,21 +7,31 @@ and needs the connection that was just dropped to do so: a restart of the broker
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from math import inf
 from time import time
 from typing import Any
 
+import redis
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
 
+from cf_workers._redis import Script
+from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.ledger import ledger
 from cf_workers.reliability.slots import OpenQueues, Slots
 
 log = logging.getLogger(__name__)
 
 UNREACHABLE = kombu_redis.Transport.connection_errors
+
+_SAVE = Script(__package__, "save")
+_TAKEN_AT_ONCE = 8
+"""And not more than half of the room: other workers are to have some as well."""
 
 _LOOK_AGAIN_SECONDS = 0.02
 """A slot that becomes free must not lie idle for long while a queue is shut."""
@@ -30,16 +40,35 @@ _LOOK_AGAIN_SECONDS = 0.02
 class QoS(kombu_redis.QoS):
     """Acknowledges, renews and gives back messages, whatever became of the connection they came by."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unsent: deque[str] = deque()
+
     def append(self, message: Any, delivery_tag: str) -> None:
         """Save a message just received. It is in no queue any more: unsaved, it must not be forgotten."""
+        if self.channel.is_saved(delivery_tag):
+            virtual.QoS.append(self, message, delivery_tag)
+            return
         try:
-            super().append(message, delivery_tag)
+            if not self._save_and_take(message, delivery_tag):
+                super().append(message, delivery_tag)
         except UNREACHABLE:
             ledger.rescue(delivery_tag, message)
             raise
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge. With the broker away, remember to do it: the task has ended and must not run again."""
+        """Acknowledge. With the broker away, remember to do it: the task has ended and must not run again.
+
+        In the event loop, what is acknowledged in one turn leaves together at the next one.
+        """
+        if (later := self.channel.call_soon) is not None and not draining.is_set():
+            ledger.owe(delivery_tag)
+            self._quick_ack(delivery_tag)
+            self._unsent.append(delivery_tag)
+            if len(self._unsent) == 1:
+                later(self.send_acks)
+            return
+        self.send_acks()
         try:
             super().ack(delivery_tag)
         except UNREACHABLE as error:
@@ -48,6 +77,40 @@ class QoS(kombu_redis.QoS):
             log.warning("acknowledging later tag=%s: %s", delivery_tag, error)
         else:
             ledger.settle(delivery_tag)
+
+    def send_acks(self) -> None:
+        """Acknowledge what was put off, in one round trip; with the broker away, it stays owed."""
+        tags = [self._unsent.popleft() for _ in range(len(self._unsent))]
+        if not tags:
+            return
+        try:
+            with self.pipe_or_acquire() as pipe:
+                pipe.zrem(self.unacked_index_key, *tags).hdel(self.unacked_key, *tags).execute()
+        except UNREACHABLE as error:
+            log.warning("acknowledging %d messages later: %s", len(tags), error)
+            return
+        for tag in tags:
+            ledger.settle(tag)
+
+    def _save_and_take(self, message: Any, delivery_tag: str) -> bool:
+        """Save a message that came from a queue, and receive more in the same round trip; false: not done."""
+        queue, most = self.channel.may_take()
+        if queue is None:
+            return False
+        came_by = message.delivery_info
+        kept = dumps([message._raw, came_by["exchange"], came_by["routing_key"]])
+        keys = {"unacked": self.unacked_key, "index": self.unacked_index_key, "queue": queue}
+        args = {"tag": delivery_tag, "message": kept, "now": time(), "most": most}
+        try:
+            with self.channel.conn_or_acquire() as client:
+                taken = _SAVE(client, keys, args)
+        except redis.ResponseError as error:  # a broker without scripts: one at a time then
+            log.warning("the broker runs no scripts: %s", error)
+            self.channel.takes_more = False
+            return False
+        virtual.QoS.append(self, message, delivery_tag)
+        self.channel.take(taken)
+        return True
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         try:
@@ -138,6 +201,11 @@ class Channel(kombu_redis.Channel):
         self._last_state = connection.state
         self._exchange_types = self.exchange_types
         self.slots: Slots | None = None
+        self.takes_more = not self.global_keyprefix and list(self.priority_steps) == [0]
+        self.call_soon: Callable[[Callable[[], None]], Any] | None = None
+        self.prefetch_left: Callable[[], int] | None = None
+        self._taken: deque[dict[str, Any]] = deque()
+        self._saved: set[str] = set()
         self._queue_cycle = OpenQueues(self._queue_cycle, self._shut)
 
     def can_take(self) -> bool:
@@ -147,6 +215,49 @@ class Channel(kombu_redis.Channel):
 
     def _shut(self) -> frozenset[str]:
         return self.slots.shut(self.active_queues) if self.slots is not None else frozenset()
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Deliver the message that has come, and those that were received when it was saved."""
+        queues = self._queue_cycle
+        queues.last = None
+        try:
+            received = super()._brpop_read(**options)
+            while self._taken:
+                self.connection._deliver(self._taken.popleft(), queues.last)
+        finally:
+            queue, queues.last = queues.last, None
+            if self._taken:
+                log.warning("giving back %d messages of queue %s", len(self._taken), queue)
+                ledger.leave(map(_tag, self._taken))
+                self._saved.clear()
+                self._taken.clear()
+        return received
+
+    def may_take(self) -> tuple[str | None, int]:
+        """The queue from which a message is being received, if one is, and how many more may be."""
+        queue = self._queue_cycle.last
+        queues = (
+            self.active_queues
+        )  # without those whose consumer was cancelled while a message was on its way
+        if queue not in queues or not self.takes_more:
+            return None, 0
+        if self.slots is None or self.prefetch_left is None:
+            return queue, 0
+        room = min(self.slots.room(queue, queues), self.prefetch_left())
+        return queue, max(0, min(_TAKEN_AT_ONCE, (room - 1) // 2))
+
+    def take(self, messages: Iterable[bytes | str]) -> None:
+        """Deliver these, which are saved, after the one that is being delivered."""
+        for raw in messages:
+            message = loads(bytes_to_str(raw))
+            self._saved.add(_tag(message))
+            self._taken.append(message)
+
+    def is_saved(self, delivery_tag: str) -> bool:
+        """Whether this message was saved when it was received; asked once."""
+        saved = delivery_tag in self._saved
+        self._saved.discard(delivery_tag)
+        return saved
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Wait for a message, and not for long while some queue is shut: it may open any moment."""
@@ -180,6 +291,9 @@ class Channel(kombu_redis.Channel):
         """Close for good, also when the connection is too broken to read the reply that is still due."""
         if self._consumers and not self.closed and not _stopping():
             ledger.connection_lost()
+        self.call_soon = None
+        if self._qos is not None:
+            self._qos.send_acks()
         try:
             super().close()
         except UNREACHABLE:
@@ -192,6 +306,10 @@ class Transport(kombu_redis.Transport):
     """kombu's Redis transport on these channels."""
 
     Channel = Channel
+
+
+def _tag(message: dict[str, Any]) -> str:
+    return str(message["properties"]["delivery_tag"])
 
 
 def _stopping() -> bool:

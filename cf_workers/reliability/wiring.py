@@ -14,6 +14,7 @@ AMQP = "cf_workers.reliability.connection:AMQP"
 POOL = "cf_workers.reliability.pool:TaskPool"
 DRAIN = "cf_workers.reliability.bootsteps:Drain"
 LEASE = "cf_workers.reliability.bootsteps:Lease"
+ACKS = "cf_workers.reliability.bootsteps:Acks"
 LANES = "cf_workers.reliability.bootsteps:Lanes"
 HEARTBEAT = "cf_workers.reliability.bootsteps:Heartbeat"
 EVENT_FLUSH = "cf_workers.reliability.bootsteps:EventFlush"
@@ -32,7 +33,7 @@ def install(app: Any, policy: ReliabilityPolicy | None = None) -> None:
     app.amqp_cls = AMQP
     app.__dict__.pop("amqp", None)
     app.steps["worker"].add(DRAIN)
-    app.steps["consumer"].update({LEASE, LANES, HEARTBEAT, EVENT_FLUSH})
+    app.steps["consumer"].update({LEASE, LANES, ACKS, HEARTBEAT, EVENT_FLUSH})
 
     def choose_pool(sender: Any, **_: Any) -> None:
         if sender.app is app and sender.pool_cls in _CELERY_THREADS:

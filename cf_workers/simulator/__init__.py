@@ -8,13 +8,14 @@ if TYPE_CHECKING:
     from cf_workers.simulator.config import SimulatorConfig
     from cf_workers.simulator.control import SimulatorControl
     from cf_workers.simulator.faults import Fault, RandomFault, ScriptedFault
-    from cf_workers.simulator.journal import RequestRecord, Stats
+    from cf_workers.simulator.journal import RequestRecord, RowRecord, Stats
     from cf_workers.simulator.server import Simulator, serve
 
 __all__ = [
     "Fault",
     "RandomFault",
     "RequestRecord",
+    "RowRecord",
     "ScriptedFault",
     "Simulator",
     "SimulatorConfig",
@@ -27,6 +28,7 @@ _HOMES = {
     "Fault": "faults",
     "RandomFault": "faults",
     "RequestRecord": "journal",
+    "RowRecord": "journal",
     "ScriptedFault": "faults",
     "Simulator": "server",
     "SimulatorConfig": "config",

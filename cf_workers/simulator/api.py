@@ -9,7 +9,7 @@ from tornado.iostream import StreamClosedError
 
 from cf_workers.simulator.ask import checked, parsed
 from cf_workers.simulator.batch_rows import RowProcessor
-from cf_workers.simulator.batches import page
+from cf_workers.simulator.batches import Batch, page
 from cf_workers.simulator.control_api import ControlApi
 from cf_workers.simulator.exchange import Exchange
 from cf_workers.simulator.faults import BATCHES, MESSAGES, Traits
@@ -86,10 +86,7 @@ class Api:
             case ("POST", ["v1", "messages", "count_tokens"]):
                 await self._count_tokens(exchange, record)
             case (method, ["v1", "messages", "batches", *rest]):
-                if not await self._struck(
-                    exchange, record, Traits(BATCHES, text=f"{method} {exchange.path}")
-                ):
-                    await self._batches(exchange, method, rest, credential_digest(key))
+                await self._about_batches(exchange, record, method, rest, credential_digest(key))
             case ("GET", ["v1", "models"]):
                 models = [model.as_json() for model in self._state.models.values()]
                 await exchange.answer_json(200, _page(exchange, models))
@@ -97,6 +94,20 @@ class Api:
                 await self._model(exchange, name)
             case _:
                 raise ApiProblem(404, f"There is no {exchange.method} {exchange.path}")
+
+    async def _about_batches(
+        self, exchange: Exchange, record: RequestRecord, method: str, rest: list[str], credential: str
+    ) -> None:
+        fault = self._state.faults.pick(Traits(BATCHES, text=f"{method} {exchange.path}"))
+        record.fault = fault.kind if fault else None
+        if fault is not None and fault.kind != "lost_reply":
+            await strike(exchange, record, fault)
+        elif fault is not None and (method, rest) == ("POST", []):
+            self._new_batch(exchange, credential)
+            record.outcome = "reset"
+            exchange.reset()
+        else:
+            await self._batches(exchange, method, rest, credential)
 
     async def _struck(self, exchange: Exchange, record: RequestRecord, seen: Traits) -> bool:
         """Whether a fault answered instead."""
@@ -142,10 +153,13 @@ class Api:
             case _:
                 raise ApiProblem(404, f"There is no {method} {exchange.path}")
 
-    async def _create_batch(self, exchange: Exchange, credential: str) -> None:
+    def _new_batch(self, exchange: Exchange, credential: str) -> Batch:
         body = dict(parsed(exchange.body).body)
         seconds = self._state.config.batch_seconds
-        batch = self._state.batches.create(self._state.new_id("msgbatch"), credential, body, seconds)
+        return self._state.batches.create(self._state.new_id("msgbatch"), credential, body, seconds)
+
+    async def _create_batch(self, exchange: Exchange, credential: str) -> None:
+        batch = self._new_batch(exchange, credential)
         await exchange.answer_json(200, await self._shown(exchange, batch.id, credential))
 
     async def _list_batches(self, exchange: Exchange, credential: str) -> None:

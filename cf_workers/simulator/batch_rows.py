@@ -10,6 +10,7 @@ from cf_workers.simulator.ask import Ask, checked
 from cf_workers.simulator.batches import Batch, Row
 from cf_workers.simulator.directives import Directive, directive_in
 from cf_workers.simulator.faults import BATCH_ROW, Fault
+from cf_workers.simulator.journal import RowRecord
 from cf_workers.simulator.messages import MessagesEndpoint
 from cf_workers.simulator.problem import ApiProblem, invalid
 from cf_workers.simulator.prompt_cache import blocks_of
@@ -33,16 +34,17 @@ class RowProcessor:
         if batch.results is not None or batch.status(self._state.clock.now()) != "ended":
             return
         reached = batch.processed()
-        lines = []
+        lines, records = [], []
         for number, row in enumerate(batch.rows):
             result = self._result(row, batch.credential) if number < reached else {"type": "canceled"}
             lines.append({"custom_id": row.custom_id, "result": result})
+            records.append(_record(batch, row, result))
             if number % ROWS_AT_A_TIME == ROWS_AT_A_TIME - 1:
                 await asyncio.sleep(0)
         random.Random(f"{self._state.config.seed}:{batch.id}").shuffle(lines)  # noqa: S311 - a repeatable order
         if batch.results is None:
             batch.results = lines
-            self._state.journal.count_rows(reached)
+            self._state.journal.count_rows(reached, records)
 
     def _result(self, row: Row, credential: str) -> dict[str, Any]:
         try:
@@ -70,6 +72,21 @@ class RowProcessor:
         reply = compose(ask, directive.tokens or state.config.reply_tokens, _shape(fault))
         message = reply.message(state.new_id("msg"), ask.model, plan.usage, tier="batch")
         return {"type": "succeeded", "message": message}
+
+
+def _record(batch: Batch, row: Row, result: dict[str, Any]) -> RowRecord:
+    ask = Ask(row.params)
+    usage = result["message"]["usage"] if result["type"] == "succeeded" else {}
+    return RowRecord(
+        batch.id,
+        row.custom_id,
+        result["type"],
+        model=str(row.params.get("model", "")),
+        agent=ask.agent,
+        body_sha256=ask.digest,
+        text=ask.user_text,
+        usage=usage,
+    )
 
 
 def _shape(fault: Fault | None) -> str | None:

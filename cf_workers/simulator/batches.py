@@ -124,6 +124,14 @@ class BatchStore:
             raise invalid(f"Message batch {batch.id} is still being processed; cancel it first")
         del self._batches[batch.id]
 
+    def end(self) -> int:
+        """End every batch now, all rows reached; how many there were."""
+        now = self.clock.now()
+        running = [batch for batch in self._batches.values() if batch.status(now) != "ended"]
+        for batch in running:
+            batch.ends_at = now
+        return len(running)
+
     def of(self, credential: str) -> list[Batch]:
         """All batches of this key, newest first."""
         return [batch for batch in reversed(self._batches.values()) if batch.credential == credential]

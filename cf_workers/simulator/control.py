@@ -11,7 +11,7 @@ from typing import Any
 
 from cf_workers.errors import InputError, UnreachableError
 from cf_workers.simulator.faults import Fault, ScriptedFault, fault_named
-from cf_workers.simulator.journal import RequestRecord, Stats
+from cf_workers.simulator.journal import RequestRecord, RowRecord, Stats
 
 Spelling = ScriptedFault | Fault | str
 """A scripted fault, a fault for the next request, or its name, for example `"529"` or `"reset"`."""
@@ -32,6 +32,14 @@ class SimulatorControl:
         """The requests in order of arrival, those numbered above `since`; with their bodies on demand."""
         answer = self._ask("GET", f"requests?bodies={int(bodies)}&since={since}")
         return [RequestRecord(**record) for record in answer["requests"]]
+
+    def rows(self) -> list[RowRecord]:
+        """The rows of message batches that have ended and been looked at, in the order of their batches."""
+        return [RowRecord(**row) for row in self._ask("GET", "rows")["rows"]]
+
+    def end_batches(self) -> int:
+        """End every message batch now, all of its rows reached; how many there were."""
+        return int(self._ask("POST", "batches/end")["ended"])
 
     def stats(self) -> Stats:
         """Sums since the start or the last reset."""

@@ -30,24 +30,41 @@ class ControlApi:
         await exchange.answer_json(status, value)
 
     def _answer(self, exchange: Exchange) -> tuple[int, Any]:
-        match (exchange.method, exchange.path):
-            case ("GET", "/_control/requests"):
-                return 200, self._requests(exchange)
-            case ("GET", "/_control/stats"):
-                return 200, asdict(self._state.journal.stats())
-            case ("GET", "/_control/config"):
-                return 200, self._state.config.shown()
-            case ("POST", "/_control/config"):
+        path = exchange.path.removeprefix("/_control/")
+        found = self._told(exchange, path) if exchange.method == "GET" else None
+        if exchange.method == "POST":
+            found = self._done(exchange, path)
+        if found is None:
+            return 404, {"error": f"There is no {exchange.method} {exchange.path}", "hint": None}
+        return 200, found
+
+    def _told(self, exchange: Exchange, path: str) -> Any:
+        match path:
+            case "requests":
+                return self._requests(exchange)
+            case "rows":
+                return {"rows": [vars(row) for row in self._state.journal.rows()]}
+            case "stats":
+                return asdict(self._state.journal.stats())
+            case "config":
+                return self._state.config.shown()
+            case "faults":
+                return {"faults": [asdict(fault) for fault in self._state.faults.pending()]}
+        return None
+
+    def _done(self, exchange: Exchange, path: str) -> Any:
+        match path:
+            case "config":
                 self._state.reconfigure(_object(exchange.body))
-                return 200, self._state.config.shown()
-            case ("GET", "/_control/faults"):
-                return 200, {"faults": [asdict(fault) for fault in self._state.faults.pending()]}
-            case ("POST", "/_control/faults"):
-                return 200, self._script(_object(exchange.body))
-            case ("POST", "/_control/reset"):
+                return self._state.config.shown()
+            case "faults":
+                return self._script(_object(exchange.body))
+            case "batches/end":
+                return {"ended": self._state.batches.end()}
+            case "reset":
                 self._state.reset()
-                return 200, {"reset": True}
-        return 404, {"error": f"There is no {exchange.method} {exchange.path}", "hint": None}
+                return {"reset": True}
+        return None
 
     def _requests(self, exchange: Exchange) -> dict[str, Any]:
         bodies = exchange.query("bodies") in ("1", "true")

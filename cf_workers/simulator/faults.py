@@ -29,6 +29,7 @@ FaultKind = Literal[
     "thinking",
     "expired",
     "canceled",
+    "lost_reply",
 ]
 
 MESSAGES = "/v1/messages"
@@ -66,7 +67,8 @@ class Fault:
         kind: `status` answers an error; `html` a gateway's page; `reset`, `hang` and `slow_body` disturb
             the connection; `stream_*` break a reply after it began (`error` event, clean end, abrupt cut;
             a reply that is not streamed is cut short); `refusal`, `pause_turn`, `max_tokens`, `empty` and
-            `thinking` shape the reply; `expired` and `canceled` are outcomes of a batch row.
+            `thinking` shape the reply; `expired` and `canceled` are outcomes of a batch row; `lost_reply`
+            makes a batch and resets the connection instead of saying so.
         retry_after: seconds, sent as a header; none is sent without it.
         should_retry: sent as `x-should-retry`.
         after: seconds to wait before the fault shows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -41,6 +42,25 @@ class RequestRecord:
     body: str | None = None
 
 
+@dataclass(frozen=True)
+class RowRecord:
+    """How one row of a message batch ended; a row that succeeded has been paid.
+
+    Args:
+        body_sha256: over its parameters, as `RequestRecord.body_sha256` of a single call.
+        text: what the user's turn said.
+    """
+
+    batch: str
+    custom_id: str
+    outcome: str
+    model: str = ""
+    agent: str = ""
+    body_sha256: str = ""
+    text: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Stats:
     """Sums over everything since the start or the last reset, whether still remembered or not.
@@ -48,6 +68,7 @@ class Stats:
     Args:
         in_flight: requests whose answer has not ended; so is `peak_in_flight`, at its highest.
         batch_rows: rows of batches that were reached; their tokens are not in `tokens`.
+        paid_rows: those of them that succeeded; the others cost nothing.
         tokens: the usage of all replies that began, cut ones included.
     """
 
@@ -56,6 +77,7 @@ class Stats:
     peak_in_flight: int = 0
     disconnected: int = 0
     batch_rows: int = 0
+    paid_rows: int = 0
     log_dropped: int = 0
     bodies_dropped: int = 0
     by_outcome: dict[str, int] = field(default_factory=dict)
@@ -73,6 +95,7 @@ class Journal:
 
     def __init__(self, limit: int, body_bytes: int) -> None:
         self._records: deque[RequestRecord] = deque(maxlen=limit)
+        self._rows: deque[RowRecord] = deque(maxlen=limit)
         self._with_body: deque[tuple[RequestRecord, int]] = deque()
         self._body_bytes_limit = body_bytes
         self._body_bytes = 0
@@ -104,9 +127,16 @@ class Journal:
             if isinstance(amount, int):
                 self._tokens[name] += amount
 
-    def count_rows(self, rows: int) -> None:
-        """So many rows of a batch were processed."""
+    def count_rows(self, rows: int, records: Iterable[RowRecord] = ()) -> None:
+        """So many rows of a batch were processed, and this is how all of its rows ended."""
         self._sums.batch_rows += rows
+        for record in records:
+            self._sums.paid_rows += record.outcome == "succeeded"
+            self._rows.append(record)
+
+    def rows(self) -> list[RowRecord]:
+        """The rows of batches that have ended, as far as remembered, in the order of their batches."""
+        return list(self._rows)
 
     def records(self) -> list[RequestRecord]:
         """What is remembered, oldest first."""

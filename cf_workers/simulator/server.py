@@ -23,7 +23,7 @@ from cf_workers.simulator.api import MAX_BATCH_BODY, Api
 from cf_workers.simulator.config import SimulatorConfig
 from cf_workers.simulator.control import Spelling, scripted
 from cf_workers.simulator.exchange import Exchange
-from cf_workers.simulator.journal import RequestRecord, Stats
+from cf_workers.simulator.journal import RequestRecord, RowRecord, Stats
 from cf_workers.simulator.state import SimulatorState
 
 BACKLOG = 4096
@@ -75,6 +75,14 @@ class Simulator:
     def requests(self) -> list[RequestRecord]:
         """The requests so far, in order of arrival."""
         return self._inside(self._state.journal.records)
+
+    def rows(self) -> list[RowRecord]:
+        """The rows of message batches that have ended and been looked at."""
+        return self._inside(self._state.journal.rows)
+
+    def end_batches(self) -> int:
+        """End every message batch now, all of its rows reached; how many there were."""
+        return self._inside(self._state.batches.end)
 
     def stats(self) -> Stats:
         """Sums since the start or the last reset."""

@@ -45,8 +45,8 @@ def run_agent(self: AgentTask, *args: Any, **options: Any) -> dict[str, Any]:
 
     Args:
         args: the agent's name and the task, after the previous result or results, if any.
-        options: `model`, `max_tokens`, `timeout_seconds`, `max_retries`, `cacheable`, `fail_fast`,
-            `max_cost_usd`.
+        options: `model`, `complexity`, `max_tokens`, `timeout_seconds`, `max_retries`, `cacheable`,
+            `fail_fast`, `max_cost_usd`.
 
     Returns:
         The document that `cf-workers execute --json` prints.
@@ -85,12 +85,12 @@ def _header(task: AgentTask, runtime: Runtime, args: Sequence[Any], options: Map
     """The record of this execution; made now unless the producer or an earlier delivery has made it."""
     run = str(task.request.id)
     try:
-        return runtime.store.header(run, runtime.store.current_attempt(run))
+        return runtime.store.current_header(run)
     except UnknownRunError:
         previous, agent, text = read_arguments(args)
     check_task(text, runtime.max_task_chars)
     chosen = read_options(options)
-    planned = runtime.plan_execution(agent, chosen)
+    planned = runtime.plan_execution(agent, chosen, text)
     shown = {"argsrepr": identify(args), "kwargsrepr": "{}"}  # whoever sends it again may not know the task
     message = task.signature_from_request(task.request, retries=0, **shown)
     runtime.launcher.record(

@@ -1,12 +1,13 @@
 """Who answers a call? Layers around the provider, each of which adds one thing.
 
-    cached ⟵ warmed ⟵ budgeted ⟵ guarded ⟵ metered ⟵ direct
+    batched ⟵ cached ⟵ warmed ⟵ budgeted ⟵ guarded ⟵ metered ⟵ direct
 
-Cached is outermost: a hit must not be refused by an open breaker, nor take from a bucket or a budget. Warmed
-comes next: who waits for another call to write their prompt's prefix holds neither money nor permit. Budgeted
-follows: whom a guard refuses gives the money back at once, and a call without money takes no permit. Guarded:
-only what is admitted may reach the provider. Metered and direct are innermost: only what reaches the provider
-is counted and timed.
+Batched is outermost: what goes out in a message batch is neither led nor admitted here, since batches have
+limits of their own, and what comes back without an answer is asked like any other. Cached comes next: a hit
+must not be refused by an open breaker, nor take from a bucket or a budget. Warmed follows: who waits for
+another call to write their prompt's prefix holds neither money nor permit. Then budgeted: whom a guard
+refuses gives the money back at once, and a call without money takes no permit. Guarded: only what is admitted
+may reach the provider. Metered and direct are innermost: only what reaches the provider is counted and timed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,21 @@ from cf_workers.wire import INTERACTIVE
 
 
 @dataclass(frozen=True)
+class BatchTerms:
+    """On which terms a call may wait for a message batch.
+
+    Args:
+        mark: names this try of the step, and no other.
+        start: whether it may go into a batch; if not, it only waits for one that it is in already.
+        rescue_at: Unix time from which on it cannot wait any longer.
+    """
+
+    mark: str
+    start: bool = True
+    rescue_at: float | None = None
+
+
+@dataclass(frozen=True)
 class Caller:
     """For whom a call is made.
 
@@ -39,7 +55,9 @@ class Caller:
         run: the run or execution.
         alone: a single execution, of no workflow.
         limits: the budgets that were declared for it when it was started.
+        most_nanos: it may cost no more, in billionths of a dollar.
         began: called once when the reply begins, and not if there is none.
+        batch: on which terms it may wait for a message batch; `None` is asked at once.
     """
 
     waiter: str
@@ -52,7 +70,9 @@ class Caller:
     run: str = ""
     alone: bool = False
     limits: tuple[Limit, ...] = ()
+    most_nanos: int | None = None
     began: Callable[[], object] | None = None
+    batch: BatchTerms | None = None
 
 
 Wake = Callable[[Sequence[str]], object]

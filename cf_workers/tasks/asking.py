@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cf_workers.agents.cancel import CancelToken
-from cf_workers.agents.definition import DependencyOutput, Usage
+from cf_workers.agents.definition import AgentCall, AgentDefinition, DependencyOutput, Usage
 from cf_workers.agents.prices import NANOS, cost_nanos
 from cf_workers.answers import Answer, call_for
 from cf_workers.budgets import Limit
@@ -19,7 +21,7 @@ from cf_workers.errors import (
     StreamCutError,
     describe_error,
 )
-from cf_workers.tasks.answering import Caller
+from cf_workers.tasks.answering import BatchTerms, Caller
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.inputs import full_task
 from cf_workers.workflows.plan import PlannedStep, RunHeader
@@ -37,16 +39,12 @@ def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, to
         ExecutionError: there is no usable reply.
         DefinitionMissingError: the agent's definition is not in the store any more.
     """
-    call = call_for(
-        runtime.outlast("definition", lambda: runtime.agents.get(step.definition)),
-        step,
-        task=task_text(header, step),
-        outputs=_outputs(header, step, claim),
-    )
+    definition = runtime.outlast("definition", lambda: runtime.agents.get(step.definition))
+    call = call_of(definition, header, step, claim.outputs)
     caller = Caller(
         waiter=claim.waiter,
         holder=claim.member,
-        lane=step.lane,
+        lane=step.queue,
         tenant=runtime.keys.namespace,
         workflow=header.plan.workflow,
         cacheable=runtime.is_cacheable(step),
@@ -54,8 +52,39 @@ def ask(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim, to
         run=header.run,
         alone=header.message is not None,
         limits=_limits(header, step),
+        most_nanos=step.most_nanos,
+        batch=_batch_terms(runtime, header, step, claim),
     )
     return runtime.answering.ask(call, caller, token)
+
+
+def call_of(
+    definition: AgentDefinition, header: RunHeader, step: PlannedStep, texts: Sequence[str | None]
+) -> AgentCall:
+    """What a step asks; the same whenever it is asked.
+
+    Args:
+        texts: outputs of its dependencies, in that order, if it sees them.
+    """
+    return call_for(definition, step, task=task_text(header, step), outputs=_outputs(header, step, texts))
+
+
+def _batch_terms(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim) -> BatchTerms | None:
+    """A step may wait for as long as its run's deadline leaves time for the longest path behind it."""
+    policy = runtime.batch_policy
+    if policy is None or step.lane not in {"batch", "auto"}:
+        return None
+    deadline = runtime.outlast("deadline", lambda: runtime.store.deadline(header.run))
+    needed = header.plan.tails[step.id] + policy.rescue_margin_seconds
+    rescue_at = None if deadline is None else deadline - needed
+    slack = math.inf if rescue_at is None else rescue_at - time.time()
+    may_wait = slack > 0 if step.lane == "batch" else policy.auto_slack_seconds <= slack < math.inf
+    return BatchTerms(mark_of(header, claim), start=policy.enabled and may_wait, rescue_at=rescue_at)
+
+
+def mark_of(header: RunHeader, claim: Claim) -> str:
+    """Names a try of a step: a call that failed is not the try that follows it."""
+    return f"{claim.waiter}\t{header.attempt}\t{claim.attempts}"
 
 
 def _limits(header: RunHeader, step: PlannedStep) -> tuple[Limit, ...]:
@@ -121,14 +150,14 @@ def _billed(error: CfWorkersError) -> Usage | None:
     return Usage.model_validate(usage) if usage else None
 
 
-def _outputs(header: RunHeader, step: PlannedStep, claim: Claim) -> list[DependencyOutput]:
+def _outputs(header: RunHeader, step: PlannedStep, texts: Sequence[str | None]) -> list[DependencyOutput]:
     if previous := header.options.get("previous"):
         return [DependencyOutput(f"previous-{n}", p["agent"], p["output"]) for n, p in enumerate(previous, 1)]
-    if not claim.outputs:
+    if not texts:
         return []
     agents = header.plan.by_id
     return [
         DependencyOutput(name, agents[name].agent, text)
-        for name, text in zip(step.dependencies, claim.outputs, strict=True)
+        for name, text in zip(step.dependencies, texts, strict=True)
         if text is not None
     ]

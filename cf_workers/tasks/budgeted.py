@@ -59,6 +59,8 @@ class Budgeted:
             BudgetError: there is none and the budget says to fail, or the price of the call is not known.
             ExecutionError: there is no usable reply.
         """
+        if caller.most_nanos is not None:
+            self._check_threshold(call, caller.most_nanos)
         limits = self._ledger.in_force(lambda: scopes_of(call, caller), caller.limits)
         if not limits:
             return self._inner.ask(call, caller, token)
@@ -131,7 +133,8 @@ class Budgeted:
         error = exhausted_error(short)
         if short.for_good and short.limit.on_exhausted == "fail":
             return error
-        reason = error.message if short.for_good else "calls in flight have reserved what is left of a budget"
+        busy = "calls in flight have reserved what is left of a budget"
+        reason = f"{error.message}; {error.hint}" if short.for_good else busy
         return NotNow(
             reason,
             self._ledger.policy.recheck_seconds,
@@ -147,6 +150,20 @@ class Budgeted:
                 self._wake(woken)
         except redis.RedisError as error:
             log.warning("budget.not_settled error=%s", type(error).__name__)
+
+    def _check_threshold(self, call: AgentCall, threshold: int) -> None:
+        """Refuse a call whose model was chosen and which may cost too much, now that all of it is known.
+
+        Raises:
+            BudgetError: it may, or nobody knows.
+        """
+        most = most_nanos(call, cache_ttl=self._cache_ttl)
+        if most is None or most > threshold:
+            cost = "an unknown amount" if most is None else f"up to {dollars(most)}"
+            raise BudgetError(
+                f"the call may cost {cost}; the threshold for chosen models is {dollars(threshold)}",
+                {"hint": "name a model, lower max_tokens, or raise models.max_cost_usd"},
+            )
 
     @contextmanager
     def _holding(self, reservation: Reservation) -> Iterator[None]:

@@ -10,9 +10,11 @@ from typing import Protocol
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.agents.definition import AgentDefinition
+from cf_workers.batches import BatchPolicy
 from cf_workers.planning import ExecutionOptions, Planned
 from cf_workers.resilience import Guard
 from cf_workers.tasks.answering import Answering, Model
+from cf_workers.tasks.batch_lane import BatchLane
 from cf_workers.tasks.outage import Outlast
 from cf_workers.warming import Warmer
 from cf_workers.workflows.dead_letters import DeadLetters
@@ -37,8 +39,8 @@ class Provider(Model, Protocol):
         ...
 
 
-Planner = Callable[[str, ExecutionOptions], Planned]
-"""Looks an agent up in the process's project and plans one execution of it."""
+Planner = Callable[[str, ExecutionOptions, str], Planned]
+"""Looks an agent up in the process's project and plans one execution of it, for a task."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,13 @@ class Runtime:
     plan_execution: Planner
     max_task_chars: int
     warmer: Warmer
+    batches: BatchLane | None = None
     outlast: Outlast = field(default_factory=Outlast)
+
+    @property
+    def batch_policy(self) -> BatchPolicy | None:
+        """How the batch lane works; `None` where there is none."""
+        return self.batches.policy if self.batches is not None else None
 
 
 _factory: Callable[[], Runtime] | None = None

@@ -33,6 +33,8 @@ def warm_cache(source: str | Sequence[str]) -> dict[str, Any]:
     the task may come as often as one likes; the same call twice at the same time is made once. In a beat
     schedule:
 
+        from cf_workers.celery import app
+
         app.conf.beat_schedule = {
             "warm the cache": {
                 "task": "cf_workers.warm_cache",

@@ -161,7 +161,7 @@ class _Moment:
             self._status(one) != "succeeded" for one in step.dependencies
         )
         what = "to be skipped, since a dependency did not succeed: its message" if skipped else "its message"
-        return self._queued(step.id, step.lane, what)
+        return self._queued(step.id, step.queue, what)
 
     def _running(self, step: PlannedStep) -> Wait:
         worker = str(self.states[step.id].get("w", "?"))
@@ -172,7 +172,8 @@ class _Moment:
             return self._without_workers(Wait(step.id, "running", "lost_worker", says, worker=worker))
         ran = max(0.0, self.now - float(self.states[step.id].get("st") or self.now))
         bound = f"an attempt may take {step.timeout_seconds:g} s"
-        says = f"the answer: worker {worker} has been at it for {ran:.0f} s, {bound}"
+        late = f"; it was last heard of {silent:.0f} s ago" if silent > self.fleet.lease_seconds / 2 else ""
+        says = f"the answer: worker {worker} has been at it for {ran:.0f} s, {bound}{late}"
         return Wait(step.id, "running", "worker", says, worker=worker)
 
     def _put_off(self, step: PlannedStep, status: str) -> Wait:
@@ -186,7 +187,7 @@ class _Moment:
             status,
             blocker,
             said,
-            queue=step.lane,
+            queue=step.queue,
             until=due,
             seconds=round(max(0.0, due - self.now), 3),
         )

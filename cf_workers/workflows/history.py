@@ -27,8 +27,8 @@ class RunEvent:
 
     Args:
         id: its place in the stream; events after it are read with `after=id`.
-        type: `run.created|started|stopping|reopened|finished` or `step.started|retrying|succeeded|failed|
-            skipped|cancelled`.
+        type: `run.created|started|stopping|reopened|finished` or `step.started|retrying|parked|succeeded|
+            failed|skipped|cancelled`.
         at: Unix seconds, by the server's clock.
     """
 
@@ -236,6 +236,7 @@ def step_document(
         status = "cancelled"
     return {
         "status": status,
+        "waits_for": state.get("y") if status in {"parked", "retrying"} else None,
         "agent": step.agent,
         "output": output,
         "error": result.get("error"),
@@ -289,6 +290,7 @@ def _run_document(
         "steps_total": int(record["total"]),
         "steps_left": int(record["left"]),
         "steps_running": int(record.get("running", 0)),
+        "steps_parked": 0 if status in FINAL else int(record.get("parked") or 0),
         "created_at": _seconds(record.get("created_at")),
         "started_at": started,
         "finished_at": finished,

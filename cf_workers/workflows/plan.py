@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from cf_workers.wire import Payload, canonical_json
+from cf_workers.wire import BATCH, INTERACTIVE, Payload, canonical_json
 from cf_workers.workflows.graph import Graph
 from cf_workers.workflows.spec import Lane, Rule
 
 FINISH = "(finish)"
 """The join of all last steps. Parentheses are outside the pattern of step ids, so it cannot collide."""
+
+
+def queue_of(lane: Lane) -> str:
+    """The queue of a lane's messages; those of a batch's rows take milliseconds, and may wait as well."""
+    return BATCH if lane in {"background", "batch"} else INTERACTIVE
 
 
 class PlannedStep(Payload):
@@ -24,6 +29,8 @@ class PlannedStep(Payload):
         max_retries: `None` leaves it to the worker's task.
         after: steps that must have ended first without handing anything on (sequential runs).
         passes: whether it sees the outputs of its dependencies.
+        chosen: why it has this model, where rules have chosen it.
+        most_nanos: no call of it may cost more, in billionths of a dollar.
     """
 
     id: str
@@ -41,6 +48,13 @@ class PlannedStep(Payload):
     allow_failure: bool = False
     passes: bool = True
     cacheable: bool | None = None
+    chosen: str | None = None
+    most_nanos: int | None = None
+
+    @property
+    def queue(self) -> str:
+        """The queue of its messages."""
+        return queue_of(self.lane)
 
 
 class Plan(Payload):
@@ -66,13 +80,26 @@ class Plan(Payload):
         return frozenset(step.definition for step in self.steps)
 
     @cached_property
-    def lanes(self) -> frozenset[Lane]:
-        return frozenset(step.lane for step in self.steps)
+    def queues(self) -> frozenset[str]:
+        return frozenset(step.queue for step in self.steps)
 
     @cached_property
     def graph(self) -> Graph:
         """All edges, those of order alone included."""
         return Graph({step.id: predecessors(step) for step in self.steps})
+
+    @cached_property
+    def tails(self) -> Mapping[str, float]:
+        """Seconds from each step's beginning to the end of the run at the latest: along the longest path.
+
+        One attempt a step, each asked at once.
+        """
+        graph = self.graph
+        tails: dict[str, float] = {}
+        for step in reversed(graph.order):
+            after = max((tails[successor] for successor in graph.successors(step)), default=0.0)
+            tails[step] = self.by_id[step].timeout_seconds + after
+        return tails
 
     def pending(self, kept: Iterable[str]) -> Graph:
         """What is left to execute when the `kept` steps have succeeded already, closed by `FINISH`."""

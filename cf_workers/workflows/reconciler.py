@@ -30,6 +30,7 @@ from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
 from cf_workers.workflows.plan import FINISH, RunHeader
 from cf_workers.workflows.record import RunStore
+from cf_workers.workflows.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Reconciler:
     Args:
         queue_length: of a queue, for whether somebody will come to a step soon.
         forward: done before each look at parked steps, while there are any: it may unpark some.
+        chores: done at each tick, by one worker of the fleet.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Reconciler:
         heartbeat: Heartbeat,
         queue_length: Callable[[str], int],
         forward: Callable[[], None] = lambda: None,
+        chores: Sequence[Callable[[], object]] = (),
         policy: ReconcilerPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,9 +103,11 @@ class Reconciler:
         self._heartbeat = heartbeat
         self._queue_length = queue_length
         self._forward = forward
+        self._chores = tuple(chores)
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
+        self._repeats = Repeats(self.policy.busy_patience_seconds)
         self._runs_at = float("-inf")
         self._parked_at = float("-inf")
         self._looked_at = 0
@@ -128,6 +133,8 @@ class Reconciler:
         self._overdue(now)
         self.release_parked(now)
         self._deadlines(now)
+        for chore in self._chores:
+            chore()
         if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
             self._runs_at = self._clock()
             self._stalled_runs(now)
@@ -191,9 +198,10 @@ class Reconciler:
             return
         self._forward()
         woken = self._range(self._keys.parked, _WOKEN)
-        until = moment + self.policy.ahead_seconds
-        due = [m for m in self._range(self._keys.parked, until)[: len(woken) + budget] if m not in {*woken}]
-        members = woken + due
+        due = self._due_parked(moment, len(woken) + budget)
+        repeats = self._repeats.among(due)
+        left = self._left_in_queues(repeats, moment)
+        members = woken + [member for member in due if member not in left]
         if not members:
             return
         attempts = self._attempts([member.split("\t")[0] for member in members])
@@ -206,11 +214,31 @@ class Reconciler:
         # before they are sent: a step may park again and be woken again before all of them are
         again = moment + self.policy.resend_seconds
         self._client.zadd(self._keys.parked, dict.fromkeys(members, again), xx=True)
+        self._repeats.note_sent(members, repeats, again=again, now=moment)
         # in parallel: publishing is waiting, and who was woken waits for all that are published before
         with ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="release") as pool:
             sent = dict(zip(members, pool.map(published, members, attempts), strict=True))
         if gone := [member for member in members if not sent[member]]:
             self._client.zrem(self._keys.parked, *gone)
+
+    def _due_parked(self, moment: float, most: int) -> dict[str, float]:
+        """Steps whose time has come, with their scores, but for those that were woken."""
+        until = moment + self.policy.ahead_seconds
+        found = self._client.zrangebyscore(
+            self._keys.parked, "-inf", until, start=0, num=min(most, _AT_ONCE), withscores=True
+        )
+        return {member: score for member, score in found if score > _WOKEN}
+
+    def _left_in_queues(self, repeats: Sequence[str], moment: float) -> set[str]:
+        """Those of the repeats whose messages may still lie in a queue; they are put off."""
+        if not repeats or not any(self._queue_length(queue) for queue in QUEUES):
+            return set()
+        left = {*repeats} - self._repeats.impatient(repeats, moment)
+        if left:
+            again = moment + self.policy.resend_seconds
+            self._client.zadd(self._keys.parked, dict.fromkeys(left, again), xx=True)
+            self._repeats.note_left(left, again=again)
+        return left
 
     def _attempts(self, runs: Sequence[str]) -> list[str | None]:
         """The numbers of the attempts that runs are at, in one round trip."""
@@ -242,7 +270,7 @@ class Reconciler:
             for run in runs:
                 pipe.hmget(self._keys.run(run).run, list(names))
             records = pipe.execute()
-        empty: Empty = KeyedCache(lambda lane: self._queue_length(lane) == 0, size=len(QUEUES))
+        empty: Empty = KeyedCache(lambda queue: self._queue_length(queue) == 0, size=len(QUEUES))
         patient = 0
         for looked_at, (run, values) in enumerate(zip(runs, records, strict=True), first + 1):
             patient += self._look_at(run, dict(zip(names, values, strict=True)), now, empty)
@@ -280,10 +308,10 @@ class Reconciler:
     def _queued(self, plan: str | None, empty: Empty) -> bool:
         """Whether all the steps of a plan may well be waiting in queues."""
         try:
-            lanes = self._store.plan(plan or "").lanes
+            queues = self._store.plan(plan or "").queues
         except CfWorkersError:
             return False
-        return not any(empty.get(lane) for lane in lanes)
+        return not any(empty.get(queue) for queue in queues)
 
     def _ready_steps(self, run: str, attempt: int, began: float, now: float, empty: Empty) -> None:
         header = self._header(run, attempt)
@@ -295,7 +323,7 @@ class Reconciler:
         for step, since in _ready(header, states, began):
             if now - since < self.policy.patience_seconds:
                 continue
-            is_empty = empty.get(header.plan.by_id[step].lane)
+            is_empty = empty.get(header.plan.by_id[step].queue)
             if is_empty or now - since >= self._busy_patience(run, step):
                 log.warning("step.lost run=%s step=%s ready_for=%.0f", run, step, now - since)
                 self._send(run, attempt, step, now)
@@ -333,6 +361,7 @@ class Reconciler:
     def _forget_sent(self, now: float) -> None:
         forget = now - 100 * self.policy.resend_seconds
         self._sent = {key: value for key, value in self._sent.items() if value[0] > forget}
+        self._repeats.forget(forget)
 
     def _range(self, key: str, highest: float) -> list[str]:
         return list(self._client.zrangebyscore(key, "-inf", highest, start=0, num=_AT_ONCE))

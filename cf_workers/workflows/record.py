@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,10 +24,23 @@ Ended = Literal["succeeded", "failed", "skipped", "cancelled"]
 Unparked = Literal["parked", "running", "gone"]
 _UNPARKED: dict[int, Unparked] = {1: "parked", 0: "running", -1: "gone"}
 
-_START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK = (
+_START, _CLAIM, _COMMIT, _DEFER, _FINISH, _STOP, _REOPEN, _UNPARK, _EXPLAIN, _BOOK_LOST = (
     Script(__package__, name)
-    for name in ("start", "claim", "commit", "defer", "finish", "stop", "reopen", "unpark")
+    for name in (
+        "start",
+        "claim",
+        "commit",
+        "defer",
+        "finish",
+        "stop",
+        "reopen",
+        "unpark",
+        "explain",
+        "book_lost",
+    )
 )
+_RUN_ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_STEP_UNDER_WAY = frozenset({"running", "retrying", "parked"})
 _HEADERS_CACHED, _PLANS_CACHED = 512, 128
 
 
@@ -188,6 +202,15 @@ class RunStore:
             DefinitionMissingError: its plan is not in the store any more.
         """
         return self._headers.get((run, attempt))
+
+    def current_header(self, run: str) -> RunHeader:
+        """The same of the attempt that a run is at; read now.
+
+        Raises:
+            UnknownRunError: there is no such run.
+            DefinitionMissingError: its plan is not in the store any more.
+        """
+        return self._read_header((run, None))
 
     def plan(self, digest: str) -> Plan:
         """A pinned plan; read once per process.
@@ -368,6 +391,56 @@ class RunStore:
         """
         return unpark(self._client, self._keys, waiters)
 
+    def explain(self, waiters: Sequence[str], reason: str) -> None:
+        """Say anew what parked steps wait for; those that are not parked are passed over."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for waiter in waiters:
+                run, step = waiter.split("\t")
+                keys = self._keys.run(run)
+                _EXPLAIN(pipe, {"steps": keys.steps, "events": keys.events}, {"step": step, "reason": reason})
+            pipe.execute()
+
+    def book_lost(self, run: str, spent: Outcome) -> None:
+        """Add to the totals of a run and of the day what was paid for an answer that came too late."""
+        _BOOK_LOST(
+            self._client,
+            {
+                "run": self._keys.run(run).run,
+                "counters": self._keys.counters,
+                "daily": self._keys.daily(today()),
+            },
+            {
+                "input_tokens": spent.input_tokens,
+                "output_tokens": spent.output_tokens,
+                "cost_nanos": spent.cost_nanos,
+                "account": account_of(spent),
+                "sums": sums_of(spent, ended=False),
+                "daily_ttl": self.policy.accounts.daily_seconds,
+            },
+        )
+
+    def deadline(self, run: str) -> float | None:
+        """Unix time at which a run is stopped, by the server's clock; `None`: it may take its time."""
+        found = self._client.zscore(self._keys.active, run)
+        return None if found is None or math.isinf(found) else float(found)
+
+    def awaited(self, tries: Sequence[tuple[str, str, int]]) -> list[bool]:
+        """For each run, step and attempt of the run, whether its step is still to be brought to an end."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for run, step, _ in tries:
+                keys = self._keys.run(run)
+                pipe.hmget(keys.run, "status", "stopping", "attempt")
+                pipe.hget(keys.steps, step)
+            found = pipe.execute()
+        return [
+            _is_awaited(record, state, attempt)
+            for (_, _, attempt), record, state in zip(tries, found[::2], found[1::2], strict=True)
+        ]
+
+    def outputs(self, run: str, steps: Sequence[str]) -> tuple[str | None, ...]:
+        """The outputs of steps that have ended; `None` where one has none."""
+        return tuple(self._client.hmget(self._keys.run(run).outputs, list(steps))) if steps else ()
+
     def _give_back(
         self,
         claim: Claim,
@@ -469,15 +542,15 @@ class RunStore:
     def _read_plan(self, digest: str) -> Plan:
         return Plan.model_validate_json(self._definitions.get(digest))
 
-    def _read_header(self, key: tuple[str, int]) -> RunHeader:
+    def _read_header(self, key: tuple[str, int | None]) -> RunHeader:
         run, attempt = key
         names = ("attempt", "plan", "task", "has_task", "inputs", "options", "kept", "message")
         found = dict(zip(names, self._client.hmget(self._keys.run(run).run, list(names)), strict=True))
-        if found["plan"] is None or int(found["attempt"]) != attempt:
+        if found["plan"] is None or attempt not in {None, int(found["attempt"])}:
             raise unknown_run(run)
         return RunHeader(
             run=run,
-            attempt=attempt,
+            attempt=int(found["attempt"]),
             plan=self._plans.get(found["plan"]),
             task=found["task"] if found["has_task"] == "1" else None,
             inputs=json.loads(found["inputs"]),
@@ -493,6 +566,13 @@ def unknown_run(run: str) -> UnknownRunError:
         f"no run or execution {run!r}",
         {"run": run, "hint": "records are kept for the configured retention; see `cf-workers runs list`"},
     )
+
+
+def _is_awaited(record: Sequence[str | None], state: str | None, attempt: int) -> bool:
+    status, stopping, current = record
+    if status is None or status in _RUN_ENDED or stopping or int(current or 0) != attempt:
+        return False
+    return state is not None and json.loads(state)["s"] in _STEP_UNDER_WAY
 
 
 def _first_record(new: NewRun) -> dict[str, Any]:

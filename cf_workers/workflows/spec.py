@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Rule = Literal["all_succeeded", "all_done"]
-Lane = Literal["interactive", "batch"]
+Lane = Literal["interactive", "background", "batch", "auto"]
+"""How a step is asked.
+
+    interactive   at once
+    background    as soon as nobody interactive wants the slot; at the full price
+    batch         in a message batch, at half the price, within a day
+    auto          in a message batch if its run has a deadline that leaves the time, else at once
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,8 @@ class StepSpec:
         allow_failure: its failure does not make the run fail.
         timeout_seconds: bound on one attempt, in seconds.
         max_retries: further requests after the first.
+        complexity: the tier from which its model is chosen, unless it names a model.
+        lane: how it is asked; `None` leaves it to the run.
     """
 
     id: str
@@ -35,6 +44,7 @@ class StepSpec:
     max_tokens: int | None = None
     cacheable: bool | None = None
     lane: Lane | None = None
+    complexity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

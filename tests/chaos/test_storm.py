@@ -22,7 +22,7 @@ SHORT = Weather(
     kill_server=5,
     cut_connections=2.5,
     duplicate=0.1,
-    freeze_seconds=(0.5, 4),
+    freeze_seconds=(0.5, 6),
     outage_seconds=(0.5, 2),
 )
 

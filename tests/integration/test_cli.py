@@ -44,7 +44,8 @@ def cf_alone(own_stack, project, tmp_path):
 @pytest.fixture
 def cf_embedded(stack, project, tmp_path):
     """The same with no server configured; in the end nothing that it started runs any more."""
-    environ = {name: value for name, value in stack.environ.items() if name != "CF_WORKERS_REDIS_URL"}
+    urls = ("CF_WORKERS_REDIS_URL", "CF_WORKERS_BROKER_URL")
+    environ = {name: value for name, value in stack.environ.items() if name not in urls}
     yield Commands(tmp_path, project.root, environ)
     state = state_of(project, tmp_path)
     eventually(lambda: not anything_runs(state), "worker, guardian and server to end")

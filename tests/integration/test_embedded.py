@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from cf_workers.embedded import StateDir, join_or_start
+from cf_workers.embedded import StateDir, join_or_start, running_url
 from cf_workers.embedded import server as server_module
 from cf_workers.embedded.locks import SHARED, FileLock, is_held
 from cf_workers.embedded.server import Server
@@ -64,6 +64,13 @@ def test_the_first_command_starts_a_server_and_says_so_without_the_password(stat
     assert server.started
     assert "started an embedded Valkey on 127.0.0.1:" in said[0]
     assert state.password() not in said[0] + repr(server)
+
+
+def test_who_can_do_without_finds_a_server_that_runs_and_starts_none(state) -> None:
+    assert running_url(state.path) is None
+
+    with join_or_start(state.path, silent) as server:
+        assert running_url(state.path) == server.url
 
 
 def test_a_command_that_finds_a_server_joins_it_silently(state, user) -> None:

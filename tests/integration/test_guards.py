@@ -38,7 +38,7 @@ PERMANENT_KEYS = ("red:_kombu.*", "blue:_kombu.*")
 FAILING = {"faults": [{"fault": "529", "rate": 0.5}, {"fault": "500", "rate": 1.0}]}
 DOWN = {"faults": [{"fault": "500", "rate": 1.0}]}
 WELL = {"faults": []}
-BATCH = WorkflowOptions(lane="batch")
+BATCH = WorkflowOptions(lane="background")
 
 
 class Fleet:
@@ -234,6 +234,17 @@ def test_steps_wait_for_an_open_breaker_without_slot_or_message_and_come_back_in
     assert command("health").code == 0
 
 
+def test_a_breaker_that_is_reset_lets_parked_steps_go_on_long_before_their_time(fleet_of, cf):
+    fleet = fleet_of(BREAKER__COOLDOWN_SECONDS="600", BREAKER__LONGEST_COOLDOWN_SECONDS="600")
+    fleet.stack.worker()
+    runs = fleet.open_breaker()
+
+    assert cf()("breaker", "reset", "--json").document["closed"] == [str(fleet.scope)]
+
+    assert all_succeed(runs, timeout=90)
+
+
+@redis_only("elsewhere some workers serve interactive alone")
 def test_interactive_work_finds_a_slot_though_batch_work_waits_for_the_whole_fleet(fleet_of, tmp_path):
     alive = tmp_path / "alive"
     fleet = fleet_of(WORKER__HEARTBEAT_FILE=str(alive))
@@ -293,6 +304,7 @@ def test_the_cap_on_calls_in_flight_holds_for_all_processes_together(fleet_of, c
     assert probes[1][1]["checks"]["workers"]["says"] == "2 alive"
     assert "at most 5" in limits
     assert "the most calls that may be in flight are" in limits
+    assert "refused so far" in limits
     assert all_succeed(runs)
     assert fleet.stack.simulator.stats().peak_in_flight == 5
     told = [metrics_of(worker) for worker in workers]

@@ -27,7 +27,7 @@ def planned(id, *dependencies):
         max_tokens=1,
         timeout_seconds=1,
         dependencies=dependencies,
-        lane="batch",
+        lane="background",
     )
 
 

@@ -32,10 +32,10 @@ def cf(environ, project, tmp_path):
 
 @pytest.fixture
 def up(cf, environ, project, processes):
-    def start(*words):
+    def start(*words, **more):
         return processes.python(
             *("-m", "cf_workers", "up", *words),
-            env=environ,
+            env={**environ, **more},
             cwd=project.root,
             until="everything runs",
             timeout=PATIENCE,
@@ -77,7 +77,7 @@ def test_a_run_whose_command_is_killed_is_kept_and_the_other_one_finishes(cf, st
 
 def test_up_runs_the_whole_stack_and_takes_it_away_in_order(cf, up, project):
     project.workflow("one", step("a"))
-    child = up("--flower-port", "0")
+    child = up("--flower-port", "0", CF_WORKERS_WORKR__CONCURRENCY="5")
 
     ended = cf("run-workflow", "one")
     child.signal(signal.SIGINT)
@@ -88,9 +88,26 @@ def test_up_runs_the_whole_stack_and_takes_it_away_in_order(cf, up, project):
     log = child.output()
     order = [f"up       | stopping {name}" for name in ("worker-1", "beat", "flower", "the server")]
     assert [log.index(line) for line in order] == sorted(log.index(line) for line in order)
-    assert "worker-1 | " in log
+    meant = "name=CF_WORKERS_WORKR__CONCURRENCY meant=CF_WORKERS_WORKER__CONCURRENCY"
+    assert any(line.startswith("worker-1 | ") and meant in line for line in log.splitlines())
     assert "Flower is at http://127.0.0.1:" in log
 
 
 def test_up_that_is_killed_takes_its_processes_with_it(cf, up):
     up("--no-flower", "--no-beat").kill()
+
+
+def test_a_worker_that_drains_is_no_longer_counted_on(own_stack, project):
+    worker = own_stack.worker(cwd=project.root)
+    client = own_stack.client(project)
+    assert len(client.workers("interactive")) == 1
+    client.submit("writer", "slow [[sim latency=60]]")
+    own_stack.eventually_called("slow")
+
+    worker.signal(signal.SIGTERM)
+
+    eventually(lambda: client.workers("interactive") == [], "the worker to leave the list", timeout=PATIENCE)
+    assert worker.running
+    worker.signal(signal.SIGTERM)
+    worker.wait(timeout=PATIENCE)
+    own_stack.store.flush()  # the message has gone back, and waits for a worker that this test never starts

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from kombu import Connection
 
 from cf_workers.wire import EXECUTE_STEP, FINISH_RUN
 from tests.support import eventually
@@ -125,8 +126,8 @@ def test_what_a_producer_wrote_down_before_it_died_is_started_by_the_workers(sta
 def test_a_message_that_the_broker_lost_is_sent_again(own_stack, project):
     client = own_stack.client(project.workflow("short", step("a"), step("b"), step("join", "a", "b")))
     run = client.start_workflow("short")
-    with own_stack.redis() as connection:
-        assert connection.rpop("interactive", 2)
+    with Connection(own_stack.broker_url) as connection:
+        assert connection.default_channel.queue_purge("interactive") == 2
 
     own_stack.worker(cwd=project.root)
     result = run.result(timeout=HEALED)

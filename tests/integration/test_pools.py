@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.stack import step
+from tests.support import eventually
+from tests.support.stack import QUICK_TO_BURY, step
 
 pytestmark = pytest.mark.integration
 
@@ -42,3 +43,19 @@ def test_processes_run_a_workflow_to_the_end(own_stack, workflow):
     assert len(own_stack.calls()) == 5
     assert client.submit("writer", "Say hello").result(timeout=60).output
     assert "concurrency: 2 (prefork)" in worker.output()
+
+
+def test_a_process_that_is_killed_at_its_time_limit_costs_a_call_and_no_run(own_stack, workflow):
+    """Celery ends the process in the middle of its call; once its lease is over, another asks again."""
+    own_stack.settings |= QUICK_TO_BURY
+    own_stack.simulator.configure(hold=True)
+    worker = own_stack.worker("-P", "processes", "-c", "2", "--time-limit", "8", cwd=workflow.root)
+    run = own_stack.client(workflow).submit("writer", "Take your time")
+
+    worker.wait_for("Hard time limit (8.0s) exceeded", timeout=90)
+    own_stack.simulator.configure(hold=False)
+
+    assert run.result(timeout=90).output
+    lost = own_stack.client(workflow).history.document(run.id)["lost_calls"]
+    assert len(own_stack.calls()) == 1 + lost
+    eventually(lambda: own_stack.messages_left() == 0, "every message to be acknowledged", timeout=60)

@@ -4,7 +4,7 @@ import pytest
 
 from cf_workers._redis import Keys, connect
 from cf_workers.agents.definition import AgentDefinition, AgentReply, Usage
-from cf_workers.answers import Answer, call_for, document_of, key_of, succeeded
+from cf_workers.answers import Answer, call_for, entry_of, key_of, succeeded
 from cf_workers.client import Client
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.record import NewRun, RunStore
@@ -60,9 +60,9 @@ def test_a_quote_prints_hits_costs_and_times_from_what_is_known(valkey, client, 
     call = call_for(
         AgentDefinition.model_validate_json(planned.definitions[lint.definition]), lint, task="Lint src"
     )
-    client.cache.store(
-        key_of(call, client.settings.answers_namespace), document_of(reply), tags={}, cost_nanos=1
-    )
+    entry = entry_of(call, reply, workflow="review")
+    key = key_of(call, client.settings.answers_namespace)
+    client.cache.store(key, entry.document, tags=entry.tags, cost_nanos=entry.cost_nanos)
 
     quote = cf(*words, "--json").document["quote"]
     assert {one["basis"] for one in quote["steps"]} == {"history"}

@@ -269,6 +269,31 @@ def test_a_cache_that_was_warmed_is_warm(fleet, client, cf, tmp_path):
     assert len(fleet.calls()) == client.cache.stats().entries == 6
 
 
+def test_beat_can_warm_the_cache_and_a_second_time_costs_nothing(fleet, client):
+    lines = [json.dumps({"agent": "writer", "task": f"before anybody asks {n}"}) for n in range(5)]
+
+    def warmed():
+        return client._app.send_task("cf_workers.warm_cache", args=(lines,), queue="batch").get(timeout=60)
+
+    assert warmed() == {"lines": 5, "known": 0, "enqueued": 5}
+    eventually(lambda: client.cache.stats().entries == 5, "all answers are known")
+
+    assert warmed() == {"lines": 5, "known": 5, "enqueued": 0}
+    assert len(fleet.calls()) == 5
+
+
+def test_an_execution_in_the_callers_process_shares_answers_with_the_workers(fleet, client, cf):
+    by_a_worker = client.submit("writer", "known by a worker").result(timeout=60)
+    here = cf("execute", "writer", "known by a worker", "--sync", "--json").document
+    made_here = cf("execute", "writer", "made here", "--sync", "--json").document
+    after = client.submit("writer", "made here").result(timeout=60)
+
+    assert (here["output"], here["metadata"]["cached"]) == (by_a_worker.output, True)
+    assert (made_here["metadata"]["cached"], after.metadata["cached"]) == (False, True)
+    assert after.output == made_here["output"]
+    assert len(fleet.calls()) == 2
+
+
 def test_a_file_to_warm_from_is_checked_as_a_whole_before_anything_is_sent(fleet, cf, tmp_path):
     fleet.house.section("cache", exclude_agents=["reviewer"])
     file = tmp_path / "calls.jsonl"

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class Commands:
         )
         assert child.stderr is not None
         seen = ""
-        with child:
+        with child, _killed_if_left(child):
             watchdog = time.monotonic() + timeout
             while text not in seen:
                 line = child.stderr.readline()
@@ -157,6 +158,16 @@ class Commands:
 
     def _clean(self, environ: Mapping[str, str]) -> dict[str, str]:
         return clean_environ(self._home, {**self._environ, **environ})
+
+
+@contextmanager
+def _killed_if_left(child: subprocess.Popen[str]) -> Iterator[None]:
+    """A test that fails does not wait for the end of what it started."""
+    try:
+        yield
+    finally:
+        if child.poll() is None:
+            child.kill()
 
 
 def _argv(words: tuple[str, ...]) -> list[str]:

@@ -28,7 +28,11 @@ def forget_private_settings() -> None:
 
 def clean_environ(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a test's process: nothing private, a home of its own, the package importable."""
-    inherited = {name: value for name, value in os.environ.items() if not is_private(name)}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not (is_private(name) or name.startswith(FOR_TESTS))
+    }
     own = {
         "HOME": str(home),
         "XDG_STATE_HOME": str(home / ".local" / "state"),

@@ -255,7 +255,10 @@ def test_options_that_cannot_be_used_are_refused_by_name(options, wrong):
     with pytest.raises(InputError, match=wrong) as caught:
         read_options(options)
 
-    known = "model, max_tokens, timeout_seconds, max_retries, cacheable, lane, fail_fast, max_cost_usd"
+    known = (
+        "model, complexity, max_tokens, timeout_seconds, max_retries, cacheable, lane, "
+        "fail_fast, max_cost_usd"
+    )
     assert caught.value.hint == f"options are {known}"
 
 
@@ -325,3 +328,96 @@ def test_a_budget_below_nothing_is_refused(tmp_path, settings):
         plan_workflow(
             workflow(StepSpec("x", "a")), priced(tmp_path, {}), settings, WorkflowOptions(max_cost_usd=-1)
         )
+
+
+# models that are chosen
+
+
+def test_auto_is_decided_when_planning_and_pinned_with_its_reason(tmp_path, settings):
+    project = make_project(tmp_path, "a")
+
+    planned = plan_execution("a", project, settings, ExecutionOptions(model="auto"), task="Rename it")
+
+    (step,) = planned.plan.steps
+    assert (step.model, step.chosen) == (
+        "claude-haiku-5-5",
+        "simple: the word 'rename' and only 9 characters",
+    )
+
+
+def test_without_auto_nothing_is_chosen_and_the_plan_is_as_it_was(tmp_path, settings):
+    project = make_project(tmp_path, "a")
+
+    plan = plan_execution("a", project, settings, task="Rename it").plan
+
+    assert plan.steps[0].model == DEFAULT_MODEL
+    assert "chosen" not in plan.text
+
+
+def test_an_explicit_model_wins_over_rules_and_complexity(tmp_path, settings):
+    project = make_project(tmp_path, "a", entries={"a": {"model": "auto"}})
+    options = ExecutionOptions(model="claude-opus-5", complexity="simple")
+
+    assert (
+        plan_execution("a", project, settings, options, task="Rename it").plan.steps[0].model
+        == "claude-opus-5"
+    )
+
+
+@pytest.mark.parametrize("level", ["caller", "agent", "environment"])
+def test_auto_may_be_said_wherever_a_model_may(tmp_path, level):
+    entries = {"a": {"model": "auto"}} if level == "agent" else {}
+    settings = load_settings(environ={}, agents={"model": "auto"} if level == "environment" else None)
+    options = ExecutionOptions(model="auto" if level == "caller" else None)
+
+    planned = plan_execution(
+        "a", make_project(tmp_path, "a", entries=entries), settings, options, task="typo"
+    )
+
+    assert planned.plan.steps[0].model == "claude-haiku-5-5"
+
+
+def test_complexity_alone_chooses_its_tier_over_the_agents_own_model(tmp_path, settings):
+    project = make_project(tmp_path, "a", entries={"a": {"model": "claude-haiku-4-5"}})
+    spec = workflow(StepSpec("x", "a", task="Rename it", complexity="complex"), StepSpec("y", "a"))
+
+    steps = plan_workflow(spec, project, settings).plan.steps
+
+    assert [step.model for step in steps] == ["claude-opus-5-5", "claude-haiku-4-5"]
+    assert steps[0].chosen == "complex: asked for"
+
+
+def test_a_complexity_that_is_no_tier_is_refused_with_the_nearest(tmp_path, settings):
+    options = ExecutionOptions(complexity="simpel")
+
+    with pytest.raises(ConfigError, match="'simpel'") as caught:
+        plan_execution("a", make_project(tmp_path, "a"), settings, options)
+
+    assert caught.value.hint == "did you mean 'simple'?"
+
+
+def test_a_steps_model_is_chosen_by_its_own_task_its_inputs_and_the_runs_task(tmp_path, settings):
+    project = make_project(tmp_path, "a")
+    own = workflow(StepSpec("x", "a", task="{{ inputs.what }} it", model="auto"))
+    of_run = workflow(StepSpec("x", "a", model="auto"))
+
+    def model(spec, **rest):
+        return plan_workflow(spec, project, settings, **rest).plan.steps[0].model
+
+    assert model(own, inputs={"what": "Rename"}) == model(of_run, task="Rename it") == "claude-haiku-5-5"
+    assert model(own) == model(of_run) == DEFAULT_MODEL
+
+
+def test_a_chosen_model_that_may_cost_more_than_the_threshold_is_refused(tmp_path, settings):
+    project = make_project(tmp_path, "a", models={"max_cost_usd": 0.05})
+    dear = ExecutionOptions(complexity="complex")
+
+    with pytest.raises(
+        ConfigError, match=r"claude-opus-5-5 \(complex: asked for\), has up to \$0.0\d+ a call"
+    ):
+        plan_execution("a", project, settings, dear)
+
+    cheap = plan_execution("a", project, settings, ExecutionOptions(complexity="simple"))
+    assert cheap.plan.steps[0].most_nanos == 50_000_000
+    named = ExecutionOptions(model="claude-opus-5-5")
+    assert plan_execution("a", project, settings, named).plan.steps[0].most_nanos is None

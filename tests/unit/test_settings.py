@@ -174,3 +174,18 @@ def test_settings_become_the_policies_of_the_parts_they_rule(env):
     assert settings.reconciler_policy.patience_seconds == 7
     assert settings.dead_letter_policy.keep_seconds == 60
     assert settings.guard_policy.window.lease_seconds == 16, "a dead worker's calls and claims end together"
+
+
+def test_batches_keep_within_the_limits_of_the_api(env):
+    env(CF_WORKERS_BATCHES__MAX_ROWS="100001")
+
+    with pytest.raises(ConfigError, match="BATCHES__MAX_ROWS"):
+        load_settings()
+
+
+def test_batch_settings_become_the_policy_of_the_batch_lane(env):
+    env(CF_WORKERS_BATCHES__LINGER_SECONDS="5", CF_WORKERS_RUNS__RETENTION_SECONDS="100")
+
+    policy = load_settings().batch_policy
+
+    assert (policy.linger_seconds, policy.results_seconds, policy.enabled) == (5.0, 100.0, True)

@@ -77,6 +77,7 @@ step.s = 'running'
 step.w = A.worker
 step.n = A.nonce
 step.due = nil
+step.y = nil
 if verdict == 'run' and not granted then
     if not step.st then step.st = at end
     if state[1] == 'pending' then

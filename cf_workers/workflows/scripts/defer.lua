@@ -15,6 +15,7 @@ local clock = redis.call('TIME')
 local at = string.format('%d.%06d', clock[1], clock[2])
 step.s = A.state
 step.a = tonumber(A.attempts)
+step.y = A.reason
 if A.probe == '1' then step.p = (step.p or 0) + 1 end
 step.due = tonumber(at) + tonumber(A.countdown)
 redis.call('HSET', K.steps, A.step, cjson.encode(step))

@@ -26,6 +26,7 @@ WORDS = {
     "guard": ("CRED", "CLASS"),
     "cache_shard": ("N",),
     "cache_flight": ("N", "DIGEST"),
+    "batch_open": ("KEY",),
 }
 
 
@@ -35,7 +36,8 @@ def every_key() -> dict[str, str]:
     built = {}
     for name, member in vars(Keys).items():
         if isinstance(member, property):
-            built[name] = getattr(made, name)
+            found = getattr(made, name)
+            built |= vars(found) if dataclasses.is_dataclass(found) else {name: found}
         elif inspect.isfunction(member) and not name.startswith("_"):
             found = member(made, *WORDS.get(name, ("ID",)))
             if dataclasses.is_dataclass(found):
@@ -49,6 +51,7 @@ def test_the_table_of_keys_names_every_key_and_no_other():
     built = every_key()
 
     built["idempotency"] = "cfw:idempotency:DIGEST"  # the key that a caller chose is hashed
+    built["batch_mark"] = "cfw:batches:mark:DIGEST"  # and so is a mark
 
     assert set(built.values()) == {f"cfw:{name}" for name in ROWS}
 

@@ -8,7 +8,7 @@ import pytest
 
 from cf_workers._redis import Script
 
-PACKAGES = ("cf_workers.workflows", "cf_workers.cache")
+PACKAGES = ("cf_workers.workflows", "cf_workers.cache", "cf_workers.reliability")
 FILES = [
     (package, file.name.removesuffix(".lua"))
     for package in PACKAGES

@@ -138,6 +138,21 @@ def test_a_variable_that_nothing_reads_is_a_warning_with_the_name_that_was_meant
     assert "WEIGHTS" not in result.stderr
 
 
+def test_a_mistyped_field_of_a_section_is_refused_once_with_the_name_that_was_meant(cf, environment):
+    environment.setenv("CF_WORKERS_WORKER__CONCURENCY", "5")
+
+    result = cf("config", "show")
+
+    assert result.exit_code == 2
+    said = "CF_WORKERS_WORKER__CONCURENCY: is not a setting; did you mean CF_WORKERS_WORKER__CONCURRENCY?"
+    assert result.stderr.count(said) == 1
+
+    environment.setenv("CF_WORKERS_MAX_TASK_CHARS", "0")
+    both = cf("config", "show").stderr
+    assert "error: 2 problems:" in both
+    assert both.count(said) == both.count("CF_WORKERS_MAX_TASK_CHARS") == 1
+
+
 def test_the_hint_of_a_broken_project_names_a_command_that_is_there(cf):
     cf.declare(workflows={"w": ["nobody"]})
 

@@ -1,12 +1,18 @@
 """The diagnosis ends with 0 or 1, tells each finding, and a server that is away is one of them."""
 
+import os
+
 import pytest
+
+from tests.support.environ import FOR_TESTS
 
 
 @pytest.fixture(autouse=True)
 def away(monkeypatch):
     monkeypatch.setenv("CF_WORKERS_REDIS_URL", "redis://:geheim@127.0.0.1:1/0")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-geheim")
+    for name in [name for name in os.environ if name.startswith(FOR_TESTS)]:
+        monkeypatch.delenv(name)  # no setting, as the doctor would say
     return monkeypatch
 
 

@@ -97,3 +97,17 @@ def test_an_execution_in_this_process_is_not_made_beyond_its_budget(cf):
     assert document["metadata"]["error"]["type"] == "BudgetError"
     assert "--max-cost" in document["metadata"]["error"]["hint"]
     assert cf.no_server_was_started
+
+
+def test_a_chosen_model_is_told_with_its_reason_and_what_it_costs(cf):
+    result = cf("execute", "linter", "Rename it", "--model", "auto", "--max-tokens", "1000")
+
+    assert "model claude-haiku-5-5 (simple: the word 'rename'" in result.stderr
+    assert "about $0.0002, at most $0.0007 a call" in result.stderr
+
+
+def test_a_complexity_that_is_none_is_refused(cf):
+    result = cf("execute", "linter", "x", "--complexity", "hard")
+
+    assert result.exit_code == 2
+    assert "tiers are simple, standard, complex" in result.stderr

@@ -1,13 +1,15 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import click
 import pytest
 
 from cf_workers import __version__
 from cf_workers.cli.program import COMMANDS, program
-from cf_workers.cli.session import asks_for_json
+from cf_workers.cli.session import LANES, asks_for_json
+from cf_workers.workflows.spec import Lane
 from tests.support import clean_environ
 
 HEAVY = ("anthropic", "celery", "kombu", "pydantic", "redis", "rich", "tornado", "genai_prices", "asyncio")
@@ -22,7 +24,9 @@ print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}), file=
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["execute", "--help"], ["runs", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["execute", "--help"], ["runs", "--help"], ["batch", "--help"]]
+)
 def test_help_loads_nothing_that_takes_time(words, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", MODULES_OF_HELP, *words],
@@ -53,6 +57,10 @@ def test_every_command_takes_the_common_options(name, cf):
 
     assert "--json" in text
     assert "--config" in text
+
+
+def test_the_lanes_of_the_options_are_those_of_steps():
+    assert get_args(Lane) == LANES
 
 
 def test_the_version_is_that_of_the_package(cf):

@@ -167,3 +167,16 @@ def test_a_problem_reads_file_line_place_message_and_hint():
 
     assert problem_text(problem) == "p.json:7: steps[0]: is wrong (mend it)"
     assert problem_text(problem | {"file": None, "line": None, "hint": None}) == "steps[0]: is wrong"
+
+
+def test_a_parked_step_says_what_it_waits_for():
+    view = view_of("a")
+
+    lines = lines_of(
+        view,
+        event("step.started", 1.0, "a", attempts="1"),
+        event("step.parked", 1.1, "a", attempts="0", countdown="60", reason="in batch msgbatch_1"),
+    )
+
+    assert lines[-1] == "a: waits: in batch msgbatch_1"
+    assert view.steps["a"].status == "parked"

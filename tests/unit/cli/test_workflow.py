@@ -186,3 +186,18 @@ def test_an_agent_is_shown_with_its_text_contract_and_settings(cf):
     assert shown["contract"] == "Be fair."
     assert shown["max_tokens"] == 4096
     assert "You are the linter." in cf("agents", "show", "linter").stdout
+
+
+def test_a_plan_says_which_models_were_chosen_and_why(cf):
+    steps = [
+        {"id": "a", "agent": "linter", "task": "Rename it", "model": "auto"},
+        {"id": "b", "agent": "linter", "complexity": "complex"},
+        {"id": "c", "agent": "linter"},
+    ]
+    cf.declare(workflows={"w": {"steps": steps}})
+
+    assert cf.document("workflow", "plan", "w", "--json")["chosen_models"] == {
+        "a": {"model": "claude-haiku-5-5", "reason": "simple: the word 'rename' and only 9 characters"},
+        "b": {"model": "claude-opus-5-5", "reason": "complex: asked for"},
+    }
+    assert "model of b: claude-opus-5-5 (complex: asked for)" in cf("workflow", "plan", "w").stdout

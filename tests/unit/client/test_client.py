@@ -136,6 +136,13 @@ def test_of_many_an_invalid_one_does_not_disturb_the_others(client, engine):
     assert [type(outcomes[n].error).__name__ for n in (1, 2)] == ["UnknownAgentError", "CallRejectedError"]
 
 
+def test_an_execution_of_the_batch_lane_lets_others_pass(client, engine):
+    client.submit("greeter", "Say hello.", lane="batch")
+
+    (message,) = engine.published()
+    assert message.queue == "batch"
+
+
 # workflows
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cf_workers.embedded import probe
 from cf_workers.embedded.server import valkey_binary
-from cf_workers.embedded.state import Address, StateDir, state_dir_for
+from cf_workers.embedded.state import Address, StateDir, existing_state_dir, state_dir_for
 from cf_workers.errors import ServerUnreachableError
 
 
@@ -33,6 +33,18 @@ def test_a_project_keeps_its_folder_and_shares_it_with_no_other(tmp_path) -> Non
     assert first == state_dir_for(Path("/projects/b/../a"), environ)
     assert first != state_dir_for(Path("/projects/b"), environ)
     assert first.parent == tmp_path / "cf_workers"
+
+
+def test_who_can_do_without_a_server_makes_no_folder_for_it(tmp_path, temporary) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
+
+    assert existing_state_dir(Path("/p"), environ) is None
+    assert list(temporary.iterdir()) == []
+    assert not (tmp_path / "state").exists()
+
+    made = state_dir_for(Path("/p"), environ)
+    assert existing_state_dir(Path("/p"), environ) == made
+    assert existing_state_dir(Path("/other"), environ) is None
 
 
 def test_only_its_user_can_read_the_folder(tmp_path) -> None:

@@ -28,6 +28,7 @@ EVERYTHING = {
     "features": {"x": 1},
     "performance": {"x": 1},
     "cache": {"x": 1},
+    "budgets": {"namespace": {"usd": 100}},
 }
 PLACES = {
     "": ("properties",),
@@ -38,6 +39,8 @@ PLACES = {
     "features": ("properties", "features", "properties"),
     "performance": ("properties", "performance", "properties"),
     "cache": ("properties", "cache", "properties"),
+    "budgets": ("properties", "budgets", "properties"),
+    "budgets.namespace": ("definitions", "budget", "properties"),
 }
 """Where an object stands in a project, and where its keys stand in the schema."""
 

@@ -132,7 +132,7 @@ def test_inputs_that_tasks_name_are_required_where_none_are_declared():
         ([step("a"), step("a")], "steps[1].id", "'a' is taken by workflows.w.steps[0]"),
         ([{"agent": "x"}, {"agent": "x"}], "steps[1].id", "'x' is taken by"),
         ([step("a", rule="any")], "steps[0].rule", "'all_succeeded' or 'all_done', not 'any'"),
-        ([step("a", lane="fast")], "steps[0].lane", "'interactive' or 'batch'"),
+        ([step("a", lane="fast")], "steps[0].lane", "'interactive' or 'background' or 'batch' or 'auto'"),
         ([step("")], "steps[0].id", "is empty"),
         ([step("a b")], "steps[0].id", "'a b' cannot be the id"),
         ([step("a\n")], "steps[0].id", r"'a\n' cannot be the id"),

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
+from amqp.exceptions import PreconditionFailed, RecoverableConnectionError
 from celery import Celery
-from kombu.transport import pyamqp
+from kombu.transport import memory, pyamqp
 from kombu.transport import redis as kombu_redis
 
-from cf_workers.reliability import install
+from cf_workers.reliability import install, rabbitmq
 from cf_workers.reliability.connection import Connection
 from cf_workers.reliability.transport import Channel, QoS, Transport
 
@@ -21,16 +24,60 @@ def app():
 def test_a_redis_url_uses_the_repaired_transport(app, scheme):
     app.conf.broker_url = f"{scheme}://:secret@example.test:6390/3?ssl_cert_reqs=required"
 
-    for connection in (app.connection_for_read(), app.connection_for_write(), app.connection().clone()):
+    pooled = app.pool.new()
+    for connection in (
+        app.connection_for_read(),
+        app.connection_for_write(),
+        app.connection().clone(),
+        pooled,
+    ):
         assert connection.get_transport_cls() is Transport
         assert connection.as_uri() == f"{scheme}://:**@example.test:6390/3"
         assert connection.transport.driver_type == "redis"
 
 
 def test_another_url_keeps_the_transport_of_kombu(app):
-    app.conf.broker_url = "amqp://example.test//"
+    app.conf.broker_url = "memory://"
 
-    assert app.connection_for_read().get_transport_cls() is pyamqp.Transport
+    assert app.connection_for_read().get_transport_cls() is memory.Transport
+
+
+@pytest.mark.parametrize(
+    ("scheme", "shipped"),
+    [
+        ("amqp", pyamqp.Transport),
+        ("pyamqp", pyamqp.Transport),
+        ("amqps", pyamqp.SSLTransport),
+    ],
+)
+def test_rabbitmq_keeps_kombus_transport_but_for_its_channels(app, scheme, shipped):
+    app.conf.broker_url = f"{scheme}://example.test//"
+
+    transport = app.connection_for_read().get_transport_cls()
+
+    assert issubclass(transport, shipped)
+    assert transport.Connection.Channel is rabbitmq.Channel
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        (
+            "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout: 5 ms.",
+            True,
+        ),
+        ("PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'batch' in vhost '/'", False),
+    ],
+)
+def test_a_message_held_for_too_long_is_a_lost_connection_and_nothing_else_is(text, lost):
+    connection = rabbitmq.Connection("example.test:5672")
+    channel = rabbitmq.Channel(connection, 1)
+    channel.send_method = Mock()
+
+    with pytest.raises(RecoverableConnectionError if lost else PreconditionFailed) as caught:
+        channel._on_close(406, text, 0, 0)
+
+    assert isinstance(caught.value, connection.connection_errors) is lost
 
 
 def test_tls_is_still_used_with_the_repaired_transport(app):

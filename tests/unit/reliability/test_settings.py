@@ -65,7 +65,9 @@ def test_a_broker_of_another_kind_gets_no_redis_options():
 
     assert conf.broker_url == "amqp://example.test//"
     assert conf.result_backend == REDIS
-    assert "visibility_timeout" not in conf.broker_transport_options
+    assert conf.broker_transport_options == {}
+    assert not conf.worker_disable_prefetch
+    assert not conf.control_queue_exclusive
 
 
 def test_an_app_without_a_policy_has_the_defaults():

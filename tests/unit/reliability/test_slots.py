@@ -27,6 +27,15 @@ def test_batch_leaves_a_tenth_and_control_has_slots_on_top(taken, shut):
     assert slots(100, taken).shut(QUEUES) == shut
 
 
+@pytest.mark.parametrize(
+    ("taken", "queue", "room"),
+    [(0, "batch", 90), (89, "batch", 1), (90, "batch", 0), (89, "interactive", 11), (100, "control", 2)],
+)
+def test_a_queue_is_shut_when_what_there_was_room_for_has_been_taken(taken, queue, room):
+    assert slots(100, taken).room(queue, QUEUES) == room
+    assert (queue in slots(100, taken + room).shut(QUEUES)) is True
+
+
 def test_a_worker_for_batch_alone_leaves_nothing_free():
     assert slots(100, 99).shut(["batch"]) == frozenset()
     assert slots(100, 100).shut(["batch"]) == {"batch"}

@@ -81,7 +81,9 @@ class Worker:
             answering=Direct(self.model),
             guard=Guard(engine.client, engine.keys),
             is_cacheable=lambda step: False,
-            plan_execution=lambda agent, options: plan_execution(agent, project, settings, options),
+            plan_execution=lambda agent, options, task: plan_execution(
+                agent, project, settings, options, task=task
+            ),
             max_task_chars=1000,
             warmer=Warmer(context, lambda: self.cache),
         )

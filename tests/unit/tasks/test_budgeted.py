@@ -324,3 +324,12 @@ class TestHere:
 class Direct:
     def ask(self, call, token=None, *, began=None):
         return AgentReply("fine", call.model, USAGE, "end_turn")
+
+
+def test_a_call_of_a_chosen_model_is_not_made_beyond_the_threshold(budgeted, provider):
+    ask(budgeted, Caller(waiter="r\ta", holder="r\ta\t1", most_nanos=MOST))
+
+    with pytest.raises(BudgetError, match="threshold"):
+        ask(budgeted, Caller(waiter="r\ta", holder="r\ta\t1", most_nanos=MOST - 1))
+
+    assert len(provider.asked) == 1

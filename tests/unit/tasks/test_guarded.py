@@ -5,12 +5,13 @@ import random
 from dataclasses import replace
 
 import pytest
+import redis
 
 from cf_workers._redis import Keys
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, Usage
 from cf_workers.errors import CallRejectedError, OverloadedError, ProviderDownError
-from cf_workers.resilience import BreakerPolicy, Guard, GuardPolicy, Scope
+from cf_workers.resilience import BreakerPolicy, Guard, GuardPolicy, Scope, Unasked
 from cf_workers.tasks.answering import Answer, Caller, NotNow
 from cf_workers.tasks.guarded import Guarded, estimate_tokens, model_class
 from tests.support.time import scripted_server_time
@@ -150,3 +151,19 @@ def test_a_definition_is_taken_for_cached_once_a_reply_says_so(guarded, provider
 
     assert guarded._is_warm(CALL)
     assert not guarded._is_warm(replace(CALL, model="claude-opus-4-5"))
+
+
+def test_calls_that_went_by_a_blind_guard_are_reported_with_the_heartbeat(
+    guarded, guard, fake_redis, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_redis, "execute_command", _fail)
+        ask(guarded)
+
+    guarded.renew()
+
+    assert guard.unasked() == Unasked(calls=1, failures=1)
+
+
+def _fail(*_):
+    raise redis.ResponseError("Error running script")

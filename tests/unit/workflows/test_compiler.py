@@ -85,6 +85,22 @@ def test_a_fan_out_is_a_celery_group_and_a_join_a_celery_chord(app):
     assert compiler.chord("final-review").body == compiler.signature("final-review")
 
 
+def test_a_large_group_announces_every_member_in_few_messages(app):
+    receiver_got = []
+    with app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"task-sent": receiver_got.append})
+        events, batches = connection.SimpleQueue(receiver.queue), 0
+        compiled(app, plan(*(f"s{n}" for n in range(600)))).roots().apply_async()
+        while events.qsize():
+            receiver._receive((message := events.get()).payload, message)
+            message.ack()
+            batches += 1
+
+    assert [event["uuid"] for event in receiver_got] == [f"r1:s{n}" for n in range(600)]
+    assert receiver_got[0]["args"] == "run=r1 step=s0 agent=s0"
+    assert batches == 2
+
+
 def test_nothing_is_nested(app):
     compiler = compiled(app, diamond())
 
@@ -136,6 +152,7 @@ def test_a_message_is_immutable_and_says_what_it_is(app):
         "queue": "batch",
         "ignore_result": True,
         "argsrepr": "agent=a step=a run=r1",
+        "kwargsrepr": "{}",
     }
 
 

@@ -45,7 +45,7 @@ def test_of_very_many_dependencies_a_few_are_named(engine, waits):
 
 
 def test_a_step_that_is_ready_lies_in_its_queue(engine, waits):
-    header = engine.record(plan(step("a"), step("b", lane="batch")))
+    header = engine.record(plan(step("a"), step("b", lane="background")))
 
     found = waits(header)
 
@@ -71,7 +71,16 @@ def test_a_step_that_runs_names_its_worker_and_for_how_long(engine, waits, serve
     found = waits(header)["a"]
 
     assert (found.status, found.blocker, found.worker) == ("running", "worker", "host:1:x")
-    assert "has been at it for 3 s, an attempt may take 10 s" in found.says
+    assert found.says.endswith("has been at it for 3 s, an attempt may take 10 s")
+
+
+def test_a_worker_that_is_late_with_its_heartbeat_is_told(engine, waits, server_time):
+    header = engine.record(plan("a"))
+    engine.claim(header, "a")
+    server_time.advance(6)
+
+    assert waits(header)["a"].blocker == "worker"
+    assert "it was last heard of 6 s ago" in waits(header)["a"].says
 
 
 def test_a_claim_that_nobody_renews_is_taken_over(engine, waits, server_time):

@@ -1,8 +1,11 @@
 """What a record tells of a run: while it runs, when it has ended, when it was cancelled."""
 
+from dataclasses import replace
+
 import pytest
 
 from cf_workers.errors import DefinitionMissingError, InputError, LostError, UnknownRunError, describe_error
+from cf_workers.workflows.accounts import Accounts
 from cf_workers.workflows.history import History
 from cf_workers.workflows.record import NewRun, Outcome
 from tests.support.engine import FAILED, SUCCEEDED, diamond, plan, step
@@ -305,3 +308,44 @@ def test_a_record_without_a_started_step_is_readable(engine):
     engine.store.finish("empty", 1)
 
     assert engine.history.status("empty") == "succeeded"
+
+
+def test_a_parked_step_says_what_it_waits_for_until_it_goes_on(engine):
+    header = engine.record(plan("a", "b"))
+    engine.store.park(engine.claim(header, "a"), countdown=0, reason="waiting for a message batch")
+
+    def told():
+        document = engine.history.document(header.run)
+        return document["results"]["a"]["waits_for"], document["steps_parked"]
+
+    assert told() == ("waiting for a message batch", 1)
+    engine.store.explain([f"{header.run}\ta", f"{header.run}\tb"], "in batch msgbatch_1")
+    assert told() == ("in batch msgbatch_1", 1)
+    reasons = [event.data["reason"] for event in engine.history.events(header.run) if "reason" in event.data]
+    assert reasons == ["waiting for a message batch", "in batch msgbatch_1"]
+    engine.finish_step(header, "a")
+    assert told() == (None, 0)
+
+
+def test_what_was_paid_for_an_answer_that_came_too_late_is_part_of_the_run_s_cost(engine):
+    header = engine.record(plan("a"))
+    engine.finish_step(header, "a", Outcome("succeeded", attempts=1, result={}, cost_nanos=2_000_000_000))
+
+    lost = Outcome(
+        "cancelled",
+        attempts=1,
+        result={"agent": "a", "model": "m"},
+        input_tokens=10,
+        output_tokens=5,
+        cost_nanos=1_000_000_000,
+    )
+
+    engine.store.book_lost(header.run, lost)
+
+    document = engine.history.document(header.run)
+    assert (document["estimated_cost"], document["lost_calls"]) == (3.0, 1)
+    assert (document["input_tokens"], document["output_tokens"]) == (10, 5)
+    (day,) = Accounts(engine.client, engine.keys).day()
+    assert (day.agent, day.model, day.sums["cost_nanos"]) == ("a", "m", 1_000_000_000)
+    engine.store.book_lost(header.run, replace(lost, cost_nanos=None))
+    assert engine.history.document(header.run)["estimated_cost"] is None, "a price is unknown"

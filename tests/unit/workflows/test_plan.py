@@ -97,3 +97,20 @@ def test_a_header_of_the_first_attempt_keeps_nothing():
 
     assert header.key == ("r", 1)
     assert header.pending.roots == ("start",)
+
+
+@pytest.mark.parametrize(
+    ("lane", "queue"),
+    [("interactive", "interactive"), ("auto", "interactive"), ("background", "batch"), ("batch", "batch")],
+)
+def test_what_may_wait_comes_by_the_queue_that_lets_others_pass(lane, queue):
+    assert step("a", lane=lane).queue == queue
+
+
+def test_a_step_s_tail_is_the_longest_path_from_its_beginning_to_the_end():
+    seconds = {"a": 1, "short": 2, "long": 10, "end": 100}
+    drawn = plan("a", step("short", "a"), step("long", "a"), step("end", "short", "long"))
+    timed = [one.model_copy(update={"timeout_seconds": seconds[one.id]}) for one in drawn.steps]
+    whole = plan(*timed)
+
+    assert whole.tails == {"a": 111, "short": 102, "long": 110, "end": 100}

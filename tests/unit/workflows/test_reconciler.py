@@ -188,6 +188,28 @@ def test_a_parked_step_whose_message_was_lost_is_published_again(world):
     assert [at for at, _ in world.tick_for(22)] == [1, 11, 21]
 
 
+def test_a_parked_step_whose_message_lies_in_a_backlog_is_not_published_again_and_again(world):
+    claim = world.engine.claim(world.engine.record(plan("a"), "r1"), "a")
+    world.engine.store.park(claim, countdown=3, reason="busy")
+    world.waiting = 500
+
+    sent = sent_steps(world.tick_for(60))
+    assert sent == ["a"]
+
+    assert sent_steps(world.tick_for(15)) == ["a"]
+    assert sent_steps(world.tick_for(60)) == []
+    world.waiting = 0
+    assert sent_steps(world.tick_for(11)) == ["a"]
+
+
+def test_a_step_that_parks_again_is_published_when_it_is_due_whatever_lies_in_the_queues(world):
+    header = world.engine.record(plan("a"), "r1")
+    world.waiting = 500
+    for _ in range(3):
+        world.engine.store.park(world.engine.claim(header, "a"), countdown=3, reason="busy")
+        assert sent_steps(world.tick_for(4)) == ["a"]
+
+
 def test_a_parked_step_of_a_run_that_nobody_knows_is_dropped(world):
     header = world.engine.record(plan("a"))
     world.engine.store.park(world.engine.claim(header, "a"), countdown=0, reason="x")
