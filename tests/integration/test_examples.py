@@ -12,7 +12,9 @@ import sys
 import httpx2
 import pytest
 
+from cf_workers.planning import check_project
 from cf_workers.project import load_project
+from cf_workers.settings import load_settings
 from tests.support.environ import ROOT, clean_environ
 
 pytestmark = pytest.mark.integration
@@ -56,7 +58,7 @@ def example(stack, house, tmp_path, monkeypatch):
 def test_the_project_has_no_problem():
     project = load_project(EXAMPLES / "project" / ".claude" / "claude.json")
 
-    assert project.problems == []
+    check_project(project, load_settings(project, {}))
     assert {"code-quality-check", "release-notes", "draft-and-polish"} == {*project.workflow_names}
 
 
