@@ -176,6 +176,8 @@ class Quoter:
         else:
             basis = "estimate"
             outputs, seconds, nanos = _of_size(call, before)
+        if step.lane == "batch":
+            seconds, nanos = _in_a_batch(seconds), nanos and Span(nanos.low / 2, nanos.likely / 2, nanos.high)
         return StepQuote(
             step.id,
             step.agent,
@@ -188,6 +190,14 @@ class Quoter:
             seconds=seconds.without(hit),
             output_tokens=outputs,
         )
+
+
+def _in_a_batch(seconds: Span) -> Span:
+    """Most batches end within an hour, and all within a day; who is not answered by then is asked at once.
+
+    https://platform.claude.com/docs/en/build-with-claude/batch-processing
+    """
+    return Span(seconds.low, 3600.0, 86_400.0 + seconds.high)
 
 
 def _of_history(samples: Sequence[Sample]) -> tuple[Span, Span, Span | None]:

@@ -77,6 +77,16 @@ def test_batches_teach_nothing_about_single_calls():
     assert Past({"a": half}).quote(planned(step("a"))).steps[0].basis == "estimate"
 
 
+def test_in_the_batch_lane_a_step_costs_half_and_may_take_a_day():
+    """At worst it is asked through the ordinary API in the end."""
+    past = Past({"a": history(*range(1000, 11_000, 1000))})
+
+    (quoted,) = past.quote(planned(step("a", lane="batch"))).steps
+
+    assert quoted.nanos == Span(1000, 3000, 10_000)
+    assert (quoted.seconds.likely, quoted.seconds.high) == (3600, 86_402)
+
+
 def test_outputs_of_earlier_steps_make_the_prompts_of_later_ones_longer():
     alone = Past().quote(planned(step("a"), step("b"))).steps[1]
     after = Past().quote(planned(step("a"), step("b", "a"))).steps[1]

@@ -10,8 +10,8 @@ from cf_workers.agents.cancel import CancelToken
 from cf_workers.batches import BatchPolicy, Courier, PackTable, RowTable
 from cf_workers.budgets import BudgetPolicy, Ledger, Limit
 from cf_workers.cache import Cache, CachePolicy, GivenSecret
-from cf_workers.errors import CallRejectedError, RefusedError
-from cf_workers.tasks import asking, execute_step, run_agent, runtime
+from cf_workers.errors import BudgetError, CallRejectedError, RefusedError
+from cf_workers.tasks import asking, execute_step, poll_batches, run_agent, runtime
 from cf_workers.tasks.batch_desk import BatchDesk
 from cf_workers.tasks.batch_lane import BatchLane
 from cf_workers.tasks.batch_money import BatchMoney
@@ -458,9 +458,9 @@ def test_the_row_of_a_worker_that_died_before_its_commit_is_not_asked_again(nigh
     assert night.result(header)["status"] == "succeeded"
 
 
-def budgeted(night, nanos, **rest):
-    limit = Limit("day", nanos, "day")
-    return night.record(step("a", task="Think."), options={"budgets": [limit.as_json()]}, **rest)
+def budgeted(night, nanos, *, on_exhausted="park", **more):
+    limit = Limit("day", nanos, "day", on_exhausted)
+    return night.record(step("a", task="Think.", **more), options={"budgets": [limit.as_json()]})
 
 
 def day_of(night):
@@ -491,6 +491,22 @@ def test_a_step_without_money_waits_and_goes_into_no_batch(night):
     assert night.provider.batches == {}
     night.engine.store.unpark(night.budgets.set("day", 10**9))
     assert night.execute(header) == "waiting for a message batch"
+
+
+def test_a_step_without_money_fails_where_its_budget_says_so(night):
+    header = budgeted(night, 1, on_exhausted="fail")
+
+    with pytest.raises(BudgetError, match="the budget day"):
+        night.execute(header)
+
+    assert night.provider.batches == {}
+
+
+def test_no_budget_can_hold_for_a_model_whose_price_nobody_knows(night):
+    header = budgeted(night, 10**9, model="my-own-model")
+
+    with pytest.raises(BudgetError, match="my-own-model"):
+        night.execute(header)
 
 
 @pytest.mark.parametrize("submitted", [False, True])
@@ -526,3 +542,20 @@ def test_polls_are_published_by_the_tick_alone_and_not_twice(night):
     assert not night.lane.remind(), "one is on its way"
     night.time.advance(11)
     assert night.lane.remind(), "it was lost"
+
+
+def test_a_poll_does_what_is_due_and_says_how_many_rows_went_where(night):
+    night.execute(night.record(step("a", task="Think.")))
+
+    assert poll_batches.run() == {}
+    night.time.advance(61)
+    assert poll_batches.run() == {"submitted": 1}
+
+
+def test_a_poll_does_nothing_while_another_is_under_way(night):
+    night.execute(night.record(step("a", task="Think.")))
+    night.time.advance(61)
+    PackTable(night.engine.client, night.engine.keys).hold("another", lease_seconds=8, take=True)
+
+    assert poll_batches.run() == {}
+    assert night.provider.batches == {}

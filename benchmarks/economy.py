@@ -1,0 +1,158 @@
+"""What does a run of a real workflow cost, and what takes how much off that?
+
+The workflows of a real project (CF_WORKERS_TEST_PROJECT, or one beside the checkout) are run several times with
+different tasks against the stand-in, whose prompt-cache and batch accounting follows the provider's rules. Costs
+are those of the run records: the usage that the stand-in reports, at the real prices.
+
+    python benchmarks/economy.py [--quick]
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from figures import Finding, Table
+from support import ROOT, Report, Stack, main, progress
+
+from cf_workers.client import Client
+from cf_workers.planning import WorkflowOptions
+
+PROJECT = Path(os.environ.get("CF_WORKERS_TEST_PROJECT", ROOT.parent / "shared/data/claude-force-project"))
+REPLY_TOKENS = 800
+"""Of each reply: some six hundred words. The longer the answers, the less the prompt matters."""
+REPEATS = 0.3
+PATIENCE = 900.0
+AIM = 0.25
+BATCHES = {
+    "CF_WORKERS_BATCHES__LINGER_SECONDS": "1",
+    "CF_WORKERS_BATCHES__POLL_SECONDS": "1",
+    "CF_WORKERS_BATCHES__BUSY_SECONDS": "1",
+}
+"""Waits that are minutes in production, shortened."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What the runs of one workflow cost, in US dollars.
+
+    Args:
+        plain: the same tokens without any of them written to or read from the provider's prompt cache.
+    """
+
+    paid: float
+    plain: float
+    runs: int
+
+    @property
+    def per_run(self) -> float:
+        return self.paid / self.runs
+
+
+def measure(quick: bool) -> Report:
+    config = PROJECT / ".claude" / "claude.json"
+    if not config.is_file():
+        raise SystemExit(f"no project at {PROJECT}: name one with CF_WORKERS_TEST_PROJECT")
+    runs = 5 if quick else 10
+    with Stack(latency=0.2, reply_tokens=REPLY_TOKENS, batch_seconds=1) as stack:
+        stack.config = config
+        with stack.client(0) as client:
+            names = client.project.workflow_names[:: 4 if quick else 1]
+        cached = bills(stack, 0, names, runs, cache=False)
+        repeated = bills(stack, 1, names, runs, cache=True)
+        batched = bills(stack, 2, names, runs, cache=False, lane="batch")
+        together = bills(stack, 3, names, runs, cache=True, lane="batch")
+    return report(names, cached, repeated, batched, together, runs=runs)
+
+
+def bills(
+    stack: Stack, database: int, names: Sequence[str], runs: int, *, cache: bool, lane: str = "interactive"
+) -> dict[str, Bill]:
+    """Run each workflow so many times; with the cache, the last 30 % of the tasks repeat earlier ones."""
+    stack.control.reset()
+    settings = {**BATCHES, "CF_WORKERS_CACHE__ENABLED": str(cache).lower()}
+    worker = stack.start_worker(threads=100, database=database, name=f"w{database}", settings=settings)
+    stack.wait_for_worker(worker, database)
+    began = time.monotonic()
+    with stack.client(database) as client:
+        new = runs - (round(runs * REPEATS) if cache else 0)
+        found = paid_for(client, names, [f"number {n}" for n in range(new)], lane)
+        if cache:
+            again = paid_for(client, names, [f"number {n}" for n in range(runs - new)], lane)
+            found = {name: [*found[name], *again[name]] for name in names}
+    worker.end()
+    progress(f"{lane}, cache {'on' if cache else 'off'}: {time.monotonic() - began:.0f} s")
+    return {name: bill_of(documents) for name, documents in found.items()}
+
+
+def paid_for(client: Client, names: Sequence[str], tasks: Sequence[str], lane: Any) -> dict[str, list[Any]]:
+    options = WorkflowOptions(lane=lane)
+    started = {
+        name: [
+            client.start_workflow(name, f"Do the work of {name}: {task}", options=options) for task in tasks
+        ]
+        for name in names
+    }
+    results = {name: [run.result(timeout=PATIENCE) for run in runs] for name, runs in started.items()}
+    for name, ended in results.items():
+        if not all(one.success for one in ended):
+            raise RuntimeError(f"a run of {name} did not succeed")
+    return {name: [one.document for one in ended] for name, ended in results.items()}
+
+
+def bill_of(documents: Sequence[dict[str, Any]]) -> Bill:
+    paid = sum(one["estimated_cost"] for one in documents)
+    saved = sum(one["prompt_cache_saved_cost"] for one in documents)
+    return Bill(paid, paid + saved, len(documents))
+
+
+def report(
+    names: Sequence[str],
+    cached: dict[str, Bill],
+    repeated: dict[str, Bill],
+    batched: dict[str, Bill],
+    together: dict[str, Bill],
+    *,
+    runs: int,
+) -> Report:
+    def total(bills: dict[str, Bill], kind: str) -> float:
+        return sum(getattr(bill, kind) for bill in bills.values())
+
+    baseline = total(cached, "plain")
+    factors = [
+        ("prompt caching alone", total(cached, "paid") / baseline),
+        ("response cache alone, 30 % repeated tasks", total(repeated, "plain") / baseline),
+        ("batch lane alone", total(batched, "plain") / baseline),
+    ]
+    all_ = total(together, "paid") / baseline
+    findings = [Finding(f"{what}: dollars / baseline", "", f"{ratio:.3f}") for what, ratio in factors]
+    findings.append(
+        Finding("all together: dollars / baseline", f"<= {AIM}", f"{all_:.3f}", all_ <= AIM),
+    )
+    rows = [
+        (
+            name,
+            f"{cached[name].plain / cached[name].runs:.4f}",
+            f"{cached[name].per_run:.4f}",
+            f"{repeated[name].plain / repeated[name].runs:.4f}",
+            f"{batched[name].plain / batched[name].runs:.4f}",
+            f"{together[name].per_run:.4f}",
+        )
+        for name in names
+    ]
+    head = ("workflow", "baseline", "prompt caching", "response cache", "batch lane", "all")
+    notes = [
+        f"{runs} runs of each workflow at once, {REPLY_TOKENS} tokens a reply; prices of today. Baseline, response "
+        "cache and batch lane are the usage of their own runs priced without prompt caching.",
+        "The stand-in serves every batch row that shares a prefix from the prompt cache once it is readable; "
+        "the provider calls that best effort.",
+    ]
+    return Report("python benchmarks/economy.py", findings, [Table("Dollars a run", head, rows)], notes)
+
+
+if __name__ == "__main__":
+    main(measure)
