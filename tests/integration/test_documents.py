@@ -19,7 +19,7 @@ from tests.support.environ import ROOT, clean_environ
 pytestmark = pytest.mark.integration
 
 NOT_RUN_HERE = {
-    r"^\./scripts/(demo|test|setup)": "install or test the whole checkout; each is run by the continuous integration",
+    r"^\./scripts/(demo|test|setup)": "install or test the whole checkout",
     r"^(python3? -m )?pip install|^pipx? ": "changes the environment of the tests",
     r"^python3? -m venv|^source |^\. ": "makes an environment",
     r"^export |^cd ": "sets the scene for what follows",

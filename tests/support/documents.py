@@ -90,7 +90,9 @@ def missing(command: Command, printed: str) -> list[str]:
 def script_lines(block: Block) -> list[str]:
     """The commands of a `bash` block, without comments."""
     joined = block.text.replace("\\\n", " ")
-    return [line.strip() for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return [
+        line.strip() for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
 
 
 def own_commands(page: Path) -> Iterator[str]:
