@@ -26,7 +26,9 @@ PAGES = sorted(
 _FENCE = re.compile(r"^```(\w+)[ \t]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:cf-workers|cfw) [^`\n]+)`")
 _EXIT = re.compile(r"#\s*exit (\d+)\s*$")
-_STOP = re.compile(r"[|;&<>]")
+_OWN = re.compile(r"(?:^|[\s(])((?:cf-workers|cfw) .*)$", re.MULTILINE)
+_END = re.compile(r"[;&<>)]| [#|]")
+WRONG_USAGE = 2
 
 
 @dataclass(frozen=True)
@@ -96,22 +98,18 @@ def script_lines(block: Block) -> list[str]:
 
 
 def own_commands(page: Path) -> Iterator[str]:
-    """Every `cf-workers …` that the page names, in blocks and in the text."""
-    for language in ("console", "bash"):
-        for block in blocks(page, language):
-            for line in block.text.replace("\\\n", " ").splitlines():
-                yield from _own(line)
+    """Every `cf-workers …` that the page names, in blocks and in the text, but for wrong ones on purpose."""
+    for block in blocks(page, "console"):
+        typed = (one.text for one in commands(block) if one.code != WRONG_USAGE)
+        yield from (found[1] for line in typed for found in _OWN.finditer(line))
+    for block in blocks(page, "bash"):
+        yield from (found[1] for line in script_lines(block) for found in _OWN.finditer(line.split(" #")[0]))
     yield from _INLINE.findall(page.read_text(encoding="utf-8"))
-
-
-def _own(line: str) -> Iterator[str]:
-    for found in re.finditer(r"(?:^|[\s(])((?:cf-workers|cfw) .*)$", line):
-        yield found[1]
 
 
 def parse(command: str) -> None:
     """Raise what the command line would say of it: a word or an option that it does not know."""
-    words = shlex.split(_STOP.split(command)[0].split(" #")[0].rstrip(" )"))[1:]
+    words = shlex.split(_END.split(command)[0])[1:]
     _walk(program, "cf-workers", [word for word in words if word != "…"], None)
 
 
