@@ -48,7 +48,14 @@ class _Section(BaseModel):
 
 
 class AgentSettings(_Section):
-    """What an agent runs with unless it, its step or the caller says otherwise."""
+    """What an agent runs with unless it, its step or the caller says otherwise.
+
+    Args:
+        model: a model's id; `auto` is for agents and steps.
+        max_tokens: bound on an answer.
+        timeout_seconds: bound on one attempt.
+        max_retries: further requests after the first.
+    """
 
     model: str = DEFAULT_MODEL
     max_tokens: int = Field(4096, ge=1)
@@ -57,7 +64,13 @@ class AgentSettings(_Section):
 
 
 class RetrySettings(_Section):
-    """Waits between attempts: exponential with full jitter."""
+    """Waits between attempts: exponential with full jitter.
+
+    Args:
+        backoff_seconds: bound of the wait before the first further attempt; it doubles with each.
+        backoff_max_seconds: bound of the growth.
+        jitter: off: the bound itself is waited, not a random part of it.
+    """
 
     backoff_seconds: float = Field(1.0, ge=0)
     backoff_max_seconds: float = Field(60.0, ge=0)
@@ -65,7 +78,20 @@ class RetrySettings(_Section):
 
 
 class WorkerSettings(_Section):
-    """One worker process."""
+    """One worker process.
+
+    Args:
+        concurrency: slots, of which each makes one call at a time; the same as `--concurrency`.
+        shards: connection pools of the API client; chosen by the number of slots if not given.
+        heartbeat_seconds: between two signs of life.
+        lease_seconds: a worker that was not heard of for so long is dead, and its steps are taken over.
+        max_deaths: workers that may die under a step before it becomes a dead letter.
+        visibility_timeout_seconds: how long Redis as a broker waits before it delivers a message again that
+            no living worker holds.
+        interactive_share: of the slots, left free of batch work.
+        control_slots: on top of the others, for what keeps runs going.
+        heartbeat_file: touched while the worker is alive, for a liveness probe.
+    """
 
     concurrency: int = Field(100, ge=1)
     shards: int | None = Field(None, ge=1)
@@ -79,7 +105,13 @@ class WorkerSettings(_Section):
 
 
 class HealthSettings(_Section):
-    """What a worker says of itself over HTTP, and from when work counts as stuck."""
+    """What a worker says of itself over HTTP, and from when work counts as stuck.
+
+    Args:
+        port: of `/healthz`, `/readyz` and `/metrics`; nothing listens if not given.
+        host: address to listen on.
+        queue_age_seconds: not ready when the oldest message of a queue waits for longer.
+    """
 
     port: int | None = Field(None, ge=0, le=65_535)
     host: str = "127.0.0.1"
@@ -87,7 +119,13 @@ class HealthSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What the fleet may use per minute, and at once; the rest is learnt from the provider's answers."""
+    """What the fleet may use per minute, and at once; the rest is learnt from the provider's answers.
+
+    Args:
+        requests_per_minute: of the whole fleet; learnt from the provider's headers if not given.
+        output_tokens_per_minute: likewise.
+        max_concurrent_agents: most calls in flight in the whole fleet; adaptive if not given.
+    """
 
     requests_per_minute: float | None = Field(None, gt=0)
     input_tokens_per_minute: float | None = Field(None, gt=0)
@@ -113,6 +151,10 @@ class CacheSettings(_Section):
     """The response cache.
 
     Args:
+        ttl_hours: how long an answer is given again.
+        stale_hours: how much longer it is given while the breaker is open.
+        max_size_mb: of all answers together.
+        exclude_agents: whose answers are never kept.
         short_cut: a producer answers a known call itself, without a worker.
         endpoint: whose answers these are; `ANTHROPIC_BASE_URL` if not given. Processes that agree on it share
             answers.
@@ -151,7 +193,13 @@ class BatchSettings(_Section):
 
 
 class BudgetSettings(_Section):
-    """Budgets in US dollars that stand beside those of the project, and win over them."""
+    """Budgets in US dollars that stand beside those of the project, and win over them.
+
+    Args:
+        namespace_usd: for everything.
+        day_usd: for everything, each day in UTC.
+        run_usd: for each run that is given none of its own.
+    """
 
     namespace_usd: float | None = Field(None, ge=0)
     day_usd: float | None = Field(None, ge=0)
@@ -174,7 +222,12 @@ class PromptCacheSettings(_Section):
 
 
 class RunSettings(_Section):
-    """Run records."""
+    """Run records.
+
+    Args:
+        patience_seconds: how long something ready may lie untouched before it is sent again.
+        reconcile_seconds: between two looks at whole runs.
+    """
 
     retention_seconds: float = Field(7 * 86_400.0, gt=0)
     active_seconds: float = Field(30 * 86_400.0, gt=0)
@@ -183,7 +236,17 @@ class RunSettings(_Section):
 
 
 class Settings(BaseSettings):
-    """All settings of a process."""
+    """All settings of a process.
+
+    Args:
+        redis_url: state and results, and messages unless `broker_url` says otherwise; without one an embedded
+            Valkey is used.
+        broker_url: where messages go: another Redis or a RabbitMQ.
+        cache_url: a Redis for the response cache alone.
+        config: path of the project's `claude.json`.
+        namespace: begins all keys; fleets with different ones share a server without meeting.
+        max_task_chars: longest task.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", env_ignore_empty=True

@@ -89,11 +89,21 @@ RETIRED_MODELS = {
 }
 """Models that only the SDK's list of retirements still names, with their last day."""
 
+RETIRED_UNLISTED = {
+    "claude-3-5-sonnet-latest": date(2025, 10, 28),
+    "claude-3-5-sonnet-20241022": date(2025, 10, 28),
+    "claude-3-5-sonnet-20240620": date(2025, 10, 28),
+}
+"""Models that the SDK's list leaves out and old programs name, with their last day:
+https://platform.claude.com/docs/en/about-claude/model-deprecations"""
+
+_ENDED = {**RETIRED_MODELS, **RETIRED_UNLISTED}
+
 
 def model_facts(model_id: str) -> ModelFacts:
     """What is known of a model; of an unknown one only that it shares its rate limits with no other."""
     known = KNOWN_MODELS.get(model_id) or KNOWN_MODELS.get(_without_date(model_id))
-    return known or ModelFacts(model_id, limit_class=model_id, end_of_life=RETIRED_MODELS.get(model_id))
+    return known or ModelFacts(model_id, limit_class=model_id, end_of_life=_ENDED.get(model_id))
 
 
 def check_model(model_id: str, today: date) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 
@@ -63,23 +63,27 @@ def project_findings(project: Project | None, settings: Settings) -> Iterator[Fi
     try:
         check_project(project, settings.model_copy(update={"agents": with_default}))
     except ProjectError as error:
-        yield from _of_problems(project, [_told(problem) for problem in error.problems])
+        yield from _of_problems(project, error.problems)
         return
     agents, workflows = len(project.agent_names), len(project.workflow_names)
     yield Finding("project", OK, f"{project.path}: {agents} agents and {workflows} workflows can be used")
 
 
-def _of_problems(project: Project, problems: list[str]) -> Iterator[Finding]:
+def _of_problems(project: Project, problems: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
     for problem in problems[:_PROBLEMS_TOLD]:
-        yield Finding("project", PROBLEM, problem, f"correct it in {project.path}")
+        where = ":".join(
+            str(part) for part in (problem.get("file") or project.path, problem.get("line")) if part
+        )
+        yield Finding("project", PROBLEM, _told(problem), f"correct it in {where}")
     if len(problems) > _PROBLEMS_TOLD:
         more = f"{len(problems) - _PROBLEMS_TOLD} more problems"
         yield Finding("project", PROBLEM, more, "`cf-workers config validate` lists all of them")
 
 
 def _told(problem: Mapping[str, object]) -> str:
+    place = f"{problem['place']}: " if problem["place"] else ""
     hint = f" ({problem['hint']})" if problem.get("hint") else ""
-    return f"{problem['place']}: {problem['message']}{hint}"
+    return f"{place}{problem['message']}{hint}"
 
 
 def _of_model(settings: Settings, today: date) -> Finding:

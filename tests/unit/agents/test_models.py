@@ -12,6 +12,7 @@ from cf_workers.agents.models import (
     DEFAULT_MODEL,
     KNOWN_MODELS,
     RETIRED_MODELS,
+    RETIRED_UNLISTED,
     check_model,
     model_facts,
 )
@@ -38,6 +39,7 @@ def test_the_ends_are_those_of_the_installed_sdk():
 
     ours = {id_: model.end_of_life for id_, model in KNOWN_MODELS.items() if model.end_of_life}
     assert {**ours, **RETIRED_MODELS} == ends
+    assert not RETIRED_UNLISTED.keys() & ends.keys(), "the SDK lists it now"
 
 
 def test_the_catalogue_does_not_load_the_sdk():
@@ -51,7 +53,7 @@ def test_the_default_model_is_known_and_current():
     assert check_model(DEFAULT_MODEL, TODAY) is None
 
 
-@pytest.mark.parametrize("model_id", [*RETIRED_MODELS, "claude-mythos-preview"])
+@pytest.mark.parametrize("model_id", [*RETIRED_MODELS, *RETIRED_UNLISTED, "claude-mythos-preview"])
 def test_a_retired_model_is_refused_with_current_ones_to_use(model_id):
     with pytest.raises(ConfigError, match=re.escape(model_id)) as caught:
         check_model(model_id, TODAY)

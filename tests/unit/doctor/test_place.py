@@ -134,3 +134,19 @@ def test_a_retired_default_model_is_not_the_fault_of_every_agent(tmp_path, monke
     (found,) = of_project(project)
 
     assert "agents.b" in found.says
+
+
+def test_a_problem_in_another_file_is_told_with_that_file_and_its_line(tmp_path):
+    project = make_project(
+        tmp_path,
+        "writer",
+        workflows={"short": ["writer"]},
+        schedules={"nightly": {"cron": "0 3 * * *", "batch": "nightly.jsonl"}},
+    )
+    (project.root / "nightly.jsonl").write_text('{"agent": "writer", "task": "one"}\n{"workflow": "short"}\n')
+
+    (found,) = project_findings(project, load_settings(project, {}))
+
+    assert found.level == PROBLEM
+    assert found.do.endswith("nightly.jsonl:2")
+    assert not found.says.startswith(":")
