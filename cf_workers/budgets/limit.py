@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from cf_workers.errors import InputError
 
 Period = Literal["total", "day", "month"]
-OnExhausted = Literal["park", "cheaper_model", "fail"]
+OnExhausted = Literal["park", "cheaper_model", "batch", "fail"]
 PERIODS: tuple[str, ...] = get_args(Period)
 REACTIONS: tuple[str, ...] = get_args(OnExhausted)
 

@@ -37,7 +37,6 @@ BUDGETS_TABLE: tuple[Key, ...] = (
 )
 _KEYS = tuple(key.name for key in BUDGETS_TABLE)
 _BUDGET_KEYS = tuple(key.name for key in BUDGET_TABLE)
-_NOT_YET = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +152,6 @@ def _rules(
     keys: Fields, report: Report, reaction: OnExhausted, models: tuple[str, ...]
 ) -> tuple[OnExhausted, tuple[str, ...]]:
     """What is done when a budget is exhausted: as said here, else as said further out."""
-    if keys.text("on_exhausted") == _NOT_YET:
-        message = "the reaction 'batch' is not available in this release"
-        report.add(keys.place("on_exhausted"), message, f"choose one of {', '.join(REACTIONS)}")
-        return reaction, models
     said = cast("OnExhausted | None", keys.choice("on_exhausted", REACTIONS)) or reaction
     ladder = tuple(name for _, name in keys.strings("cheaper_models")) or models
     if said == "cheaper_model" and not ladder:

@@ -31,7 +31,8 @@ class BatchTerms:
 
     Args:
         mark: names this try of the step, and no other.
-        start: whether it may go into a batch; if not, it only waits for one that it is in already.
+        start: whether it may go into a batch; if not, it waits for one that it is in already, or that a
+            budget sends it to.
         rescue_at: Unix time from which on it cannot wait any longer.
     """
 
@@ -89,6 +90,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
             has happened in between.
         probe: how a call ended that was made to find out if the provider is back; `None` where none was made.
         instead: the error to fail with at once, for callers who would rather fail than wait.
+        batch_instead: its budget has too little left for it and would have it wait for a message batch.
         well: nothing is wrong, it is only a matter of order: no reason to give a stale answer.
     """
 
@@ -101,6 +103,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         probe: CfWorkersError | None = None,
         instead: CfWorkersError | None = None,
         well: bool = False,
+        batch_instead: bool = False,
     ) -> None:
         super().__init__(reason, retry_in)
         self.reason = reason
@@ -109,6 +112,7 @@ class NotNow(Exception):  # noqa: N818 - not an error
         self.probe = probe
         self.instead = instead
         self.well = well
+        self.batch_instead = batch_instead
 
 
 class Answering(Protocol):

@@ -72,13 +72,16 @@ def call_of(
 def _batch_terms(runtime: Runtime, header: RunHeader, step: PlannedStep, claim: Claim) -> BatchTerms | None:
     """A step may wait for as long as its run's deadline leaves time for the longest path behind it."""
     policy = runtime.batch_policy
-    if policy is None or step.lane not in {"batch", "auto"}:
+    sent_by_budget = any(limit.on_exhausted == "batch" for limit in _limits(header, step))
+    if policy is None or not (step.lane in {"batch", "auto"} or sent_by_budget):
         return None
     deadline = runtime.outlast("deadline", lambda: runtime.store.deadline(header.run))
     needed = header.plan.tails[step.id] + policy.rescue_margin_seconds
     rescue_at = None if deadline is None else deadline - needed
     slack = math.inf if rescue_at is None else rescue_at - time.time()
-    may_wait = slack > 0 if step.lane == "batch" else policy.auto_slack_seconds <= slack < math.inf
+    may_wait = {"batch": slack > 0, "auto": policy.auto_slack_seconds <= slack < math.inf}.get(
+        step.lane, False
+    )
     return BatchTerms(mark_of(header, claim), start=policy.enabled and may_wait, rescue_at=rescue_at)
 
 

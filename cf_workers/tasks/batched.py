@@ -73,12 +73,43 @@ class Batched:
             self._money.settle([terms.mark], 0)
             return hit
         if row is None and terms.start and not standing.alone:
-            self._money.reserve(call, caller, terms.mark)
-            row = self._outlast("join", lambda: self._rows.join(wish)).row
+            row = self._join(wish, call, caller)
         if row is None or row.state == "returned" or self._leaves(row, terms):
             self._money.settle([terms.mark], 0)
-            return self._inner.ask(call, _by_itself(caller, terms), token)
+            sent = row is None and not standing.alone
+            answer, row = self._by_itself(call, caller, terms, token, wish if sent else None)
+            if answer is not None:
+                return answer
+        assert row is not None  # noqa: S101
         raise NotNow(self._why(row), self._look_in(terms), waits=partial(self._waits, terms.mark))
+
+    def _by_itself(
+        self, call: AgentCall, caller: Caller, terms: BatchTerms, token: CancelToken, wish: Wish | None
+    ) -> tuple[Answer | None, Row | None]:
+        """The answer to a call by itself; or the row it waits in, if its budget would rather have that.
+
+        Args:
+            wish: for a row; `None` where it may not go into one.
+        """
+        try:
+            return self._inner.ask(call, _by_itself(caller, terms), token), None
+        except NotNow as refusal:
+            if wish is None or not refusal.batch_instead:
+                raise
+            row = self._join(wish, call, caller)
+            if row is None:
+                raise
+            return None, row
+
+    def _join(self, wish: Wish, call: AgentCall, caller: Caller) -> Row | None:
+        """Put the money aside, and let the call wait for a batch.
+
+        Raises:
+            NotNow: there is too little money for that as well.
+            BudgetError: see `BatchMoney.reserve`.
+        """
+        self._money.reserve(call, caller, wish.mark)
+        return self._outlast("join", lambda: self._rows.join(wish)).row
 
     def _waits(self, mark: str) -> bool:
         return self._outlast("waits", lambda: self._rows.waits(mark))

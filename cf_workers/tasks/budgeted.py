@@ -140,6 +140,7 @@ class Budgeted:
             self._ledger.policy.recheck_seconds,
             waits=lambda: self._ledger.waits(short.account, caller.waiter),
             instead=error if caller.fail_fast else None,
+            batch_instead=short.for_good and short.limit.on_exhausted == "batch" and not caller.fail_fast,
         )
 
     def _settle(self, reservation: Reservation, nanos: int | None) -> None:

@@ -94,7 +94,6 @@ def test_other_agents_and_workflows_have_other_budgets(folder):
         ({"day": {"usd": 1, "per": "month"}}, "budgets.day.per", "means nothing", "remove it"),
         ({"agents": {"writer": {"usd": 1, "per": "weak"}}}, "budgets.agents.writer.per", "must be", ""),
         ({"on_exhausted": "die"}, "budgets.on_exhausted", "must be 'park' or", ""),
-        ({"on_exhausted": "batch"}, "budgets.on_exhausted", "not available in this release", "park"),
         ({"on_exhausted": "cheaper_model"}, "budgets.on_exhausted", "no models to choose", "cheaper_models"),
         ({"agents": []}, "budgets.agents", "must be an object", ""),
     ],

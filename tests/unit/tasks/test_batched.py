@@ -7,6 +7,7 @@ import pytest
 from celery.exceptions import Retry
 
 from cf_workers.agents.cancel import CancelToken
+from cf_workers.agents.estimate import most_nanos
 from cf_workers.batches import BatchPolicy, Courier, PackTable, RowTable
 from cf_workers.budgets import BudgetPolicy, Ledger, Limit
 from cf_workers.cache import Cache, CachePolicy, GivenSecret
@@ -16,6 +17,7 @@ from cf_workers.tasks.batch_desk import BatchDesk
 from cf_workers.tasks.batch_lane import BatchLane
 from cf_workers.tasks.batch_money import BatchMoney
 from cf_workers.tasks.batched import Batched
+from cf_workers.tasks.budgeted import Budgeted
 from cf_workers.tasks.cached import Cached
 from cf_workers.workflows.reconciler import Reconciler
 from tests.support.batches import ScriptedProvider, asked_by
@@ -499,6 +501,38 @@ def test_a_step_without_money_fails_where_its_budget_says_so(night):
     with pytest.raises(BudgetError, match="the budget day"):
         night.execute(header)
 
+    assert night.provider.batches == {}
+
+
+def test_a_call_too_dear_for_its_budget_waits_for_a_batch_where_its_budget_says_so(night):
+    runtime_ = night.worker.runtime
+    inner = runtime_.answering
+    inner._inner = Budgeted(inner._inner, night.budgets, wake=night.engine.store.unpark)
+    one = step("a", task="Think.")
+    header = night.record(one, run="r0", lane="interactive")
+    most = most_nanos(asking.call_of(runtime_.agents.get(one.definition), header, one, ()))
+    limit = Limit("day", most - 1, per="day", on_exhausted="batch")
+
+    header = night.record(one, lane="interactive", options={"budgets": [limit.as_json()]})
+
+    assert night.execute(header) == "waiting for a message batch"
+    night.until_landed()
+    assert night.execute(header) == "done"
+    assert night.result(header)["estimated_cost"] == pytest.approx(HAIKU_BATCH)
+    (status,) = night.budgets.statuses()
+    assert status.reserved_nanos == 0
+
+
+def test_what_is_too_dear_even_in_a_batch_waits_for_money(night):
+    inner = night.worker.runtime.answering
+    inner._inner = Budgeted(inner._inner, night.budgets, wake=night.engine.store.unpark)
+    limit = Limit("day", 1, per="day", on_exhausted="batch")
+
+    header = night.record(
+        step("a", task="Think."), lane="interactive", options={"budgets": [limit.as_json()]}
+    )
+
+    assert "the budget day" in night.execute(header)
     assert night.provider.batches == {}
 
 
