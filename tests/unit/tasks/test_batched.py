@@ -510,7 +510,8 @@ def test_a_call_too_dear_for_its_budget_waits_for_a_batch_where_its_budget_says_
     inner._inner = Budgeted(inner._inner, night.budgets, wake=night.engine.store.unpark)
     one = step("a", task="Think.")
     header = night.record(one, run="r0", lane="interactive")
-    most = most_nanos(asking.call_of(runtime_.agents.get(one.definition), header, one, ()))
+    planned = header.plan.by_id["a"]
+    most = most_nanos(asking.call_of(runtime_.agents.get(planned.definition), header, planned, ()))
     limit = Limit("day", most - 1, per="day", on_exhausted="batch")
 
     header = night.record(one, lane="interactive", options={"budgets": [limit.as_json()]})
@@ -520,7 +521,7 @@ def test_a_call_too_dear_for_its_budget_waits_for_a_batch_where_its_budget_says_
     assert night.execute(header) == "done"
     assert night.result(header)["estimated_cost"] == pytest.approx(HAIKU_BATCH)
     (status,) = night.budgets.statuses()
-    assert status.reserved_nanos == 0
+    assert status.reserved == 0
 
 
 def test_what_is_too_dear_even_in_a_batch_waits_for_money(night):
