@@ -57,7 +57,7 @@ def measure(quick: bool) -> Report:
     config = PROJECT / ".claude" / "claude.json"
     if not config.is_file():
         raise SystemExit(f"no project at {PROJECT}: name one with CF_WORKERS_TEST_PROJECT")
-    runs = 5 if quick else 10
+    runs = 20 if quick else 40
     with Stack(latency=0.2, reply_tokens=REPLY_TOKENS, batch_seconds=1) as stack:
         stack.config = config
         with stack.client(0) as client:
@@ -74,7 +74,11 @@ def bills(
 ) -> dict[str, Bill]:
     """Run each workflow so many times; with the cache, the last 30 % of the tasks repeat earlier ones."""
     stack.control.reset()
-    settings = {**BATCHES, "CF_WORKERS_CACHE__ENABLED": str(cache).lower()}
+    settings = {
+        **BATCHES,
+        "CF_WORKERS_CACHE__ENABLED": str(cache).lower(),
+        "CF_WORKERS_PROMPT_CACHE__WARM_FIRST": "true",
+    }
     worker = stack.start_worker(threads=100, database=database, name=f"w{database}", settings=settings)
     stack.wait_for_worker(worker, database)
     began = time.monotonic()

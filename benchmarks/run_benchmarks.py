@@ -28,9 +28,10 @@ Every benchmark starts real processes on one machine and ends them: a Valkey ser
 every second, as the embedded server of the product runs), the stand-in for the API, and one or more
 `celery -A cf_workers worker`. Workers call the stand-in with the real SDK over real HTTP; each call carries
 a definition of 16 000 characters. Tasks are unique, except where the cache itself is measured, so no response
-cache can answer, and calls are counted in the log of the stand-in, never by the workers. Peers are measured
-in the same run: their figures move with the machine as ours do, so the ratios say more than the absolute
-figures.
+cache can answer, and calls are counted in the log of the stand-in, never by the workers. Calls do not wait for
+another call to write their prompt to the provider's cache first (`prompt_cache.warm_first` is off), since no
+peer does. Peers are measured in the same run: their figures move with the machine as ours do, so the ratios
+say more than the absolute figures.
 
 Everything shares the cores listed below - server, stand-in, worker, producer and peer - so absolute figures
 are those of a small machine; in production the API is elsewhere. Nothing here says anything about the speed

@@ -160,6 +160,7 @@ class Stack:
             "CF_WORKERS_WORKER__CONCURRENCY": str(threads),
             "ANTHROPIC_BASE_URL": self.simulator_url,
             "ANTHROPIC_API_KEY": "sk-benchmark",
+            "CF_WORKERS_PROMPT_CACHE__WARM_FIRST": "false",  # no peer waits for another call's prompt
             **(settings or {}),
         }
         argv = ("celery", "-A", "cf_workers", "worker", "-n", f"{name}@benchmark", *arguments)

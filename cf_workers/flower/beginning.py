@@ -17,7 +17,7 @@ from cf_workers.tasks.app import app
 
 log = logging.getLogger("cf_workers.flower")
 
-TASKS_COLUMNS = "name,args,uuid,state,received,runtime,worker"
+TASKS_COLUMNS = "name,args,state,received,runtime,uuid,worker"
 """The arguments' representation names agent, run and step."""
 
 LOCAL = ("127.0.0.1", "::1", "localhost")

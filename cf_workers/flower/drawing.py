@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from cf_workers.workflows.graph import Graph
 
-BOX_WIDTH, BOX_HEIGHT = 176, 46
+BOX_WIDTH, BOX_HEIGHT = 188, 46
 _COLUMN, _ROW, _MARGIN = 250, 64, 16
 _BEND_ROW = 26
 _SWEEPS = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from secrets import token_urlsafe
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import prometheus_client
 import redis
@@ -17,11 +17,14 @@ from tornado.routing import URLSpec
 from tornado.web import HTTPError, authenticated
 
 from cf_workers.errors import CfWorkersError, UnknownRunError
+from cf_workers.flower.pages import RunPage, RunsPage
 from cf_workers.flower.reading import Reading
 
 log = logging.getLogger("cf_workers.flower")
 
-_REFRESH_MS = 2000
+_REFRESH_MS, _LARGE_REFRESH_MS = 2000, 10_000
+_LARGE = 300
+"""Steps from which on a page is large."""
 _UNAVAILABLE = 503
 _Read = TypeVar("_Read")
 
@@ -48,9 +51,10 @@ class _PageHandler(BaseHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "same-origin")
 
-    async def show(self, template: str, read: Callable[[], Any]) -> None:
+    async def show(self, template: str, read: Callable[[], RunsPage | RunPage]) -> None:
         """Render what is read, or why it could not be."""
-        page, problem = None, ""
+        page: RunsPage | RunPage | None = None
+        problem = ""
         try:
             page = await _elsewhere(read)
         except UnknownRunError as error:
@@ -65,8 +69,14 @@ class _PageHandler(BaseHandler):
             "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
             "frame-ancestors 'none'",
         )
-        refresh = _REFRESH_MS if self.application.options.auto_refresh else 0
-        self.render(template, page=page, problem=problem, refresh_ms=refresh, nonce=self.nonce)
+        self.render(template, page=page, problem=problem, refresh_ms=self._refresh_ms(page), nonce=self.nonce)
+
+    def _refresh_ms(self, page: RunsPage | RunPage | None) -> int:
+        """Time between two looks; 0 for a page that stands still."""
+        if not self.application.options.auto_refresh:
+            return 0
+        large = isinstance(page, RunPage) and len(page.steps) > _LARGE
+        return _LARGE_REFRESH_MS if large else _REFRESH_MS
 
 
 class RunsHandler(_PageHandler):

@@ -86,9 +86,16 @@ class OpenQueues:
         self._shut = shut
         self.last: str | None = None
         """The queue from which the last message came."""
+        self.asked: list[str] = []
+        """The queues that were waited for last."""
 
     def consume(self, number: int) -> list[str]:
         """The next queues to wait for."""
+        self.asked = self.open(number)
+        return self.asked
+
+    def open(self, number: int) -> list[str]:
+        """The first queues, by their order, that are not shut."""
         shut = self._shut()
         return [queue for queue in self._cycle.consume(number) if queue not in shut]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from time import time
 from typing import Any
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 UNREACHABLE = kombu_redis.Transport.connection_errors
 
 _SAVE = Script(__package__, "save")
+_TURN = Script(__package__, "turn")
 _TAKEN_AT_ONCE = 8
 """And not more than half of the room: other workers are to have some as well."""
 
@@ -66,7 +67,7 @@ class QoS(kombu_redis.QoS):
             self._quick_ack(delivery_tag)
             self._unsent.append(delivery_tag)
             if len(self._unsent) == 1:
-                later(self.send_acks)
+                later(self.end_turn)
             return
         self.send_acks()
         try:
@@ -80,7 +81,7 @@ class QoS(kombu_redis.QoS):
 
     def send_acks(self) -> None:
         """Acknowledge what was put off, in one round trip; with the broker away, it stays owed."""
-        tags = [self._unsent.popleft() for _ in range(len(self._unsent))]
+        tags = self._put_off()
         if not tags:
             return
         try:
@@ -91,6 +92,38 @@ class QoS(kombu_redis.QoS):
             return
         for tag in tags:
             ledger.settle(tag)
+
+    def end_turn(self) -> None:
+        """The same, and receive messages for the slots that have become free; in the event loop alone."""
+        open_queues = self.channel.open_queues()
+        if not open_queues:
+            self.send_acks()
+            return
+        tags = self._put_off()
+        if not tags:
+            return
+        queues, rooms = zip(*open_queues, strict=True)
+        names = dict(zip(("first", "second", "third"), [*queues, *[queues[-1]] * 2], strict=False))
+        keys = {"unacked": self.unacked_key, "index": self.unacked_index_key, **names}
+        args = {"tags": tags, "now": time(), "rooms": [*rooms, 0, 0]}
+        try:
+            with self.channel.conn_or_acquire() as client:
+                taken = _TURN(client, keys, args)
+        except UNREACHABLE as error:
+            log.warning("acknowledging %d messages later: %s", len(tags), error)
+            return
+        except redis.ResponseError as error:
+            log.warning("the broker runs no scripts: %s", error)
+            self.channel.takes_more = False
+            self._unsent.extend(tags)
+            self.send_acks()
+            return
+        for tag in tags:
+            ledger.settle(tag)
+        self.channel.deliver([(queues[number - 1], raw) for number, raw in taken])
+
+    def _put_off(self) -> list[str]:
+        return [self._unsent.popleft() for _ in range(len(self._unsent))]
 
     def _save_and_take(self, message: Any, delivery_tag: str) -> bool:
         """Save a message that came from a queue, and receive more in the same round trip; false: not done."""
@@ -245,6 +278,34 @@ class Channel(kombu_redis.Channel):
             return queue, 0
         room = min(self.slots.room(queue, queues), self.prefetch_left())
         return queue, max(0, min(_TAKEN_AT_ONCE, (room - 1) // 2))
+
+    def open_queues(self) -> list[tuple[str, int]]:
+        """The first three queues, by priority, from which messages may be taken: the room of each."""
+        if self.closed or not self.takes_more or self.slots is None or self.prefetch_left is None:
+            return []
+        queues = self.active_queues
+        waiting = self._queue_cycle.asked if self._in_poll else ()
+        left = self.prefetch_left()
+        rooms = [
+            (queue, min(left, self.slots.room(queue, queues)) - (queue in waiting))
+            for queue in self._queue_cycle.open(len(queues))[:3]
+        ]
+        return [(queue, room) for queue, room in rooms if room > 0]
+
+    def deliver(self, messages: Sequence[tuple[str, bytes | str]]) -> None:
+        """Deliver messages that were received, and are saved, from these queues."""
+        left = deque((queue, loads(bytes_to_str(raw))) for queue, raw in messages)
+        self._saved.update(_tag(message) for _, message in left)
+        try:
+            while left:
+                queue, message = left[0]
+                self.connection._deliver(message, queue)
+                left.popleft()
+        finally:
+            if left:
+                log.warning("giving back %d messages", len(left))
+                ledger.leave([_tag(message) for _, message in left])
+                self._saved.difference_update(_tag(message) for _, message in left)
 
     def take(self, messages: Iterable[bytes | str]) -> None:
         """Deliver these, which are saved, after the one that is being delivered."""

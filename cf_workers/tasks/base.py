@@ -15,6 +15,9 @@ from celery.exceptions import Retry
 from cf_workers.errors import CfWorkersError, TransientError
 from cf_workers.resilience.backoff import BackoffPolicy, wait_before
 
+_SHOWN = ("argsrepr", "kwargsrepr")
+"""What events show of a message; Celery would make it anew from the arguments."""
+
 
 class AgentTask(Task):
     """Base of the tasks that ask a model."""
@@ -46,8 +49,9 @@ class AgentTask(Task):
         Raises:
             Retry: always; Celery and Flower show it with the reason.
         """
+        shown = {name: text for name in _SHOWN if (text := self.request.get(name))}
         again = self.signature_from_request(
-            self.request, countdown=countdown, retries=self.request.retries + 1
+            self.request, countdown=countdown, retries=self.request.retries + 1, **shown
         )
         again.apply_async()
         raise Retry(str(error), exc=error, when=countdown)

@@ -1,4 +1,4 @@
-"""Flower beside real workers: runs with their graphs, the fleet's metrics, and nothing that changes a thing."""
+"""Flower beside real workers: runs with their graphs, the fleet's metrics, and no way to change anything."""
 
 import json
 import socket

@@ -158,6 +158,81 @@ def test_acknowledgements_of_one_turn_of_the_loop_leave_together(server, connect
     assert ledger.owed() == set()
 
 
+HIGH, LOW = (Queue(name, Exchange(name, type="direct"), routing_key=name) for name in ("high", "low"))
+
+
+@pytest.fixture
+def turning(connect):
+    """A consumer of two queues in a loop that turns when told to, with some messages in hand."""
+
+    def turning(*, in_hand, high=0, low=0, room=100, reserves=None):
+        connection = connect(queue_order_strategy="priority")
+        channel, messages, turns = connection.channel(), [], []
+        producer = Producer(channel)
+
+        def publish(queue, count):
+            for number in range(count):
+                body = f"{queue.name} {number}"
+                producer.publish(
+                    body, exchange=queue.exchange, routing_key=queue.routing_key, declare=[queue]
+                )
+
+        publish(LOW, in_hand)
+        consumer = Consumer(channel, [HIGH, LOW], on_message=messages.append)
+        consumer.consume()
+        while len(messages) < in_hand:
+            connection.drain_events(timeout=60)
+        held, messages[:] = list(messages), []
+        publish(HIGH, high)
+        publish(LOW, low)
+        channel.slots = Slots(lambda: room, lambda: len(messages), reserves=reserves or {}, spare={})
+        channel.prefetch_left = lambda: room
+        channel.call_soon = turns.append
+        for message in held:
+            message.ack()
+        (turn,) = turns
+        turn()
+        return [message.payload for message in messages]
+
+    return turning
+
+
+def test_slots_that_become_free_are_filled_in_the_round_trip_that_acknowledges(server, turning):
+    assert turning(in_hand=2, low=3) == ["low 0", "low 1"]
+    assert (server.waiting("low"), server.held()) == (1, 2)
+
+
+def test_they_are_filled_from_the_first_queue_first(turning):
+    assert turning(in_hand=3, high=2, low=3) == ["high 0", "high 1", "low 0"]
+
+
+def test_a_queue_leaves_slots_to_those_before_it_then_as_well(turning):
+    assert turning(in_hand=3, low=3, room=3, reserves={"low": 0.6}) == ["low 0"]
+
+
+def test_what_cannot_be_delivered_then_is_given_back(server, connect):
+    connection = connect()
+    [message] = receive(connection)
+    channel = message.channel
+    producer = Producer(channel, exchange=QUEUE.exchange, routing_key=QUEUE.routing_key)
+    producer.publish({"number": 1}, declare=[QUEUE])
+
+    def breaks(_):
+        raise RuntimeError("scripted")
+
+    with Consumer(channel, [QUEUE], on_message=breaks):
+        channel.slots = Slots(lambda: 9, lambda: 0, reserves={}, spare={})
+        channel.prefetch_left, turns = lambda: 9, []
+        channel.call_soon = turns.append
+        message.ack()
+        with pytest.raises(RuntimeError, match="scripted"):
+            turns.pop()()
+        channel.call_soon = None
+    channel.qos.restore_visible()
+
+    assert (server.waiting("work"), server.held()) == (1, 0)
+
+
 def test_acknowledgements_that_were_put_off_leave_before_the_channel_closes(server, connect):
     connection = connect()
     [message] = receive(connection)

@@ -170,6 +170,12 @@ def test_pages_stand_still_where_flower_is_told_so(browser):
     assert "every = 0" in browser.text("/runs", auto_refresh=False)
 
 
+def test_a_page_of_very_many_steps_is_asked_for_less_often(browser, engine):
+    engine.record(plan(*(f"s{n}" for n in range(301))), "large")
+
+    assert "every = 10000" in browser.text("/run/large")
+
+
 def test_a_run_whose_plan_is_gone_still_has_a_page(browser, engine):
     header = engine.record(diamond(), "r1")
     engine.client.delete(*engine.client.keys(f"*{header.plan.digest}*"))

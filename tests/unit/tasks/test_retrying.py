@@ -42,8 +42,9 @@ def test_every_task_that_asks_a_model_has_the_policy(engine, task):
 
 def test_trying_again_publishes_the_same_message_and_ends_as_a_retry(engine, worker):
     error = OverloadedError("overloaded until noon")
+    delivered = {"retries": 2, "group": "g1", "group_index": 4, "argsrepr": "agent=w step=a run=r1"}
     with (
-        worker.delivery(execute_step, "r1", "a", 1, id="r1:a", retries=2, group="g1", group_index=4),
+        worker.delivery(execute_step, "r1", "a", 1, id="r1:a", **delivered),
         pytest.raises(Retry) as caught,
     ):
         execute_step.try_again(error, 30)
@@ -51,6 +52,7 @@ def test_trying_again_publishes_the_same_message_and_ends_as_a_retry(engine, wor
     (message,) = engine.published()
     assert (message.id, message.args, message.queue) == ("r1:a", ("r1", "a", 1), "interactive")
     assert message.headers["retries"] == 3
+    assert message.headers["argsrepr"] == "agent=w step=a run=r1"
     assert (message.headers["group"], message.headers["group_index"]) == ("g1", 4)
     eta = datetime.fromisoformat(message.headers["eta"]).timestamp()
     assert eta == pytest.approx(datetime.now().timestamp() + 30, abs=5)

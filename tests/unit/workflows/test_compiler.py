@@ -97,7 +97,7 @@ def test_a_large_group_announces_every_member_in_few_messages(app):
             batches += 1
 
     assert [event["uuid"] for event in receiver_got] == [f"r1:s{n}" for n in range(600)]
-    assert receiver_got[0]["args"] == "run=r1 step=s0 agent=s0"
+    assert receiver_got[0]["args"] == "agent=s0 step=s0 run=r1"
     assert batches == 2
 
 
