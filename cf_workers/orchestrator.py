@@ -74,7 +74,8 @@ class _Orchestrator:
         enable_cache: whether a known answer may be given without asking again.
         enable_tracking: accepted; every execution is recorded.
         enable_memory: accepted; there is no agent memory.
-        api_key, anthropic_api_key, cache_ttl_hours, cache_max_size_mb: accepted, and said where they are set now.
+        api_key, anthropic_api_key, cache_ttl_hours, cache_max_size_mb: accepted; where they are set now is
+            said.
     """
 
     def __init__(  # noqa: PLR0917 - the order of old programs
