@@ -114,7 +114,7 @@ def _settings(quick: bool) -> list[Setting]:
         return [Setting(100, 1, 1000), Setting(50, 2, 500)]
     return [
         Setting(50, 1, 500),
-        Setting(100, 1, 1500, rounds=2),
+        Setting(100, 1, 4000),
         Setting(200, 1, 1200),
         Setting(500, 1, 2500),
         Setting(50, 2, 1000),

@@ -7,6 +7,7 @@ answer takes a quarter of what it may. Where executions are on record, these are
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 from cf_workers.agents.definition import AgentCall, Usage
@@ -29,7 +30,8 @@ def most_input_tokens(call: AgentCall) -> int:
     schema = canonical_json(call.agent.output_schema) if call.agent.output_schema else ""
     texts = [call.agent.text, call.agent.contract or "", call.task, schema, call.agent.effort or ""]
     for output in call.outputs:
-        texts += [output.step, output.agent, output.output]
+        label = json.dumps([output.step, output.agent])
+        texts += [label, label, output.output]  # before and after it
     frame = _FRAME_BYTES + _FRAME_BYTES_A_PART * (1 + len(call.outputs))
     return frame + sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 

@@ -21,7 +21,7 @@ def marks(tmp_path):
     batch = uuid4().hex
     marks = [f"row {line} of {batch}" for line in range(1, LINES + 1)]
     lines = [
-        {"agent": "writer", "task": f"[[sim latency=0.2]]\n{mark}\n", "cacheable": False} for mark in marks
+        {"agent": "writer", "task": f"[[sim latency=1]]\n{mark}\n", "cacheable": False} for mark in marks
     ]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     return marks

@@ -8,8 +8,12 @@ from tests.support.stack import step
 
 pytestmark = pytest.mark.integration
 
-NOT_OF_RUNS = ("cfw:runs", "cfw:workers", "cfw:worker:", "cfw:counters", "cfw:reconciler", "cfw:guard")
-"""Lists with one entry a run or a worker, trimmed; totals; what is alive; what is known of the provider."""
+NOT_OF_RUNS = (
+    *("cfw:runs", "cfw:workers", "cfw:worker:", "cfw:counters", "cfw:reconciler", "cfw:guard"),
+    *("cfw:daily:", "cfw:samples:"),
+)
+"""Lists with one entry a run or a worker, trimmed; totals, also of days; what is alive; what is known of the
+provider, and of what executions take."""
 
 IDEMPOTENCY = "cfw:idempotency:"
 """A digest and an id: they stay, and do not stand for a run any more."""
