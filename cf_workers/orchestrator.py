@@ -31,10 +31,12 @@ from cf_workers.wire import CONTROL, INTERACTIVE
 
 _ELSEWHERE = {
     "api_key": "calls are made by the workers, with the ANTHROPIC_API_KEY of their environment",
+    "anthropic_api_key": "calls are made by the workers, with the ANTHROPIC_API_KEY of their environment",
     "cache_ttl_hours": "the cache is shared; set cache.ttl_hours in claude.json",
     "cache_max_size_mb": "the cache is shared; set cache.max_size_mb in claude.json",
     "temperature": "current models do not take it; it is not sent",
 }
+_OF_STEPS = {"model": "name it in the agent or the step", "max_tokens": "set it in the agent or the step"}
 _NOT_USED = {"workflow_name", "workflow_position", "use_memory", "auto_select_model"}
 
 
@@ -72,7 +74,8 @@ class _Orchestrator:
         enable_cache: whether a known answer may be given without asking again.
         enable_tracking: accepted; every execution is recorded.
         enable_memory: accepted; there is no agent memory.
-        api_key, cache_ttl_hours, cache_max_size_mb: accepted, and said where they are set now.
+        api_key, anthropic_api_key, cache_ttl_hours, cache_max_size_mb: accepted; where they are set now is
+            said.
     """
 
     def __init__(  # noqa: PLR0917 - the order of old programs
@@ -87,11 +90,13 @@ class _Orchestrator:
         cache_max_size_mb: float | None = None,
         enable_tracking: bool = True,  # noqa: ARG002 - accepted for old programs
         enable_memory: bool = True,  # noqa: ARG002 - accepted for old programs
+        anthropic_api_key: str | None = None,
     ) -> None:
         if max_concurrent < 1:
             raise InputError(f"max_concurrent is {max_concurrent}", {"hint": "give a number above 0"})
         given = {
             "api_key": api_key,
+            "anthropic_api_key": anthropic_api_key,
             "cache_ttl_hours": cache_ttl_hours,
             "cache_max_size_mb": cache_max_size_mb,
         }
@@ -199,14 +204,18 @@ class AgentOrchestrator(_Orchestrator):
             return list(pool.map(lambda pair: self._one_of_many(*pair, **options), tasks))
 
     def run_workflow(
-        self, workflow_name: str, task: str | None = None, pass_output_to_next: bool = True
+        self, workflow_name: str, task: str | None = None, pass_output_to_next: bool = True, **options: Any
     ) -> list[AgentResult]:
         """Run a workflow; the results of its steps that ran, in the order in which they ended.
+
+        Args:
+            options: those of old are accepted; what becomes of them is said.
 
         Raises:
             InputError: the input cannot work; nothing was enqueued.
             UnreachableError: no server or no worker can be reached.
         """
+        _say_what_becomes_of(options)
         return _steps(self._start(workflow_name, task, pass_output_to_next).result())
 
     execute_workflow = run_workflow
@@ -222,10 +231,10 @@ class AgentOrchestrator(_Orchestrator):
         return await asyncio.to_thread(self.execute_multiple, tasks, **options)
 
     async def execute_workflow_async(
-        self, workflow_name: str, task: str | None = None, pass_output_to_next: bool = True
+        self, workflow_name: str, task: str | None = None, pass_output_to_next: bool = True, **options: Any
     ) -> list[AgentResult]:
         """`run_workflow`, awaited."""
-        return await asyncio.to_thread(self.run_workflow, workflow_name, task, pass_output_to_next)
+        return await asyncio.to_thread(self.run_workflow, workflow_name, task, pass_output_to_next, **options)
 
     def _one_of_many(self, agent_name: str, task: str, **options: Any) -> AgentResult:
         """An invalid one does not disturb the others; a server or worker that is missing concerns all."""
@@ -271,10 +280,10 @@ class AsyncAgentOrchestrator(_Orchestrator):
     execute_multiple_async = execute_multiple
 
     async def run_workflow(
-        self, workflow_name: str, task: str | None = None, pass_output_to_next: bool = True
+        self, workflow_name: str, task: str | None = None, pass_output_to_next: bool = True, **options: Any
     ) -> list[AgentResult]:
         """See `AgentOrchestrator.run_workflow`."""
-        return await self._sync.execute_workflow_async(workflow_name, task, pass_output_to_next)
+        return await self._sync.execute_workflow_async(workflow_name, task, pass_output_to_next, **options)
 
     execute_workflow = execute_workflow_async = run_workflow
 
@@ -307,9 +316,18 @@ def _current(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _say_what_becomes_of(options: Mapping[str, Any]) -> None:
+    """What old programs hand to a workflow is accepted; a name that was never one is not."""
+    for name in options:
+        if name not in _OF_STEPS and name not in _ELSEWHERE and name not in _NOT_USED:
+            raise TypeError(f"run_workflow() got an unexpected keyword argument {name!r}")
+    _say_where(name for name in options if name not in _NOT_USED and options[name] is not None)
+
+
 def _say_where(names: Iterable[str]) -> None:
+    where = _ELSEWHERE | _OF_STEPS
     for name in names:
-        warnings.warn(f"{name} is accepted and not used: {_ELSEWHERE[name]}", stacklevel=4)
+        warnings.warn(f"{name} is accepted and not used: {where[name]}", stacklevel=4)
 
 
 def _succeeded(document: Mapping[str, Any]) -> AgentResult:

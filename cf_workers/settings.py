@@ -51,7 +51,7 @@ class AgentSettings(_Section):
     """What an agent runs with unless it, its step or the caller says otherwise.
 
     Args:
-        model: a model's id; `auto` is for agents and steps.
+        model: a model's id, or `auto`.
         max_tokens: bound on an answer.
         timeout_seconds: bound on one attempt.
         max_retries: further requests after the first.

@@ -277,8 +277,9 @@ def metrics() -> str:
     return "\n".join(
         [
             "# Metrics\n",
-            "A worker with `CF_WORKERS_HEALTH__PORT` answers on `/metrics`, in the format of Prometheus. Gauges of the "
-            "fleet are the same from every worker: take the maximum, not the sum.\n",
+            "A worker with `CF_WORKERS_HEALTH__PORT` answers on `/metrics`, in the format of Prometheus; Flower "
+            "tells those of the fleet, all but `cf_workers_worker_…`, beside its own at its `/metrics`. Gauges of the fleet "
+            "are the same from every worker: take the maximum, not the sum.\n",
             _table(("metric", "type", "labels", "means"), rows),
         ]
     )

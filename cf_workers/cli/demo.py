@@ -162,6 +162,7 @@ _NEXT = (
     ('cf-workers execute AGENT "…"', "one agent of your project"),
     ("cf-workers run-workflow NAME --task …", "a workflow of your project"),
     ("cf-workers workflow validate", "everything that is wrong with it"),
+    ("cf-workers up", "server, worker, beat and Flower on this machine"),
     ("celery -A cf_workers worker", "workers, on any number of machines"),
     ("celery -A cf_workers flower", "watch them in a browser"),
     ("cf-workers demo --real", "this tour on the real API"),

@@ -124,7 +124,7 @@ class Examiner:
         """Work goes on without guards, but limits are not kept: somebody should know."""
         blind = sum(bool(worker.get("guard_blind")) for worker in workers)
         calls = self._guard.unasked().calls
-        went = f"{calls} calls have gone by them so far" if calls else "no call has gone by them"
+        went = f"{calls} calls were made without asking" if calls else "no call was made without asking"
         if blind:
             return Check(GUARD, False, f"{blind} of {len(workers)} workers call without asking; {went}")
         return Check(GUARD, True, went)

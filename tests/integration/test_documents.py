@@ -29,6 +29,7 @@ NOT_RUN_HERE = {
     r"^cf-workers cache warm ": "the shared worker keeps no answers; run by test_response_cache.py",
     r"^cf-workers simulate-api": "runs until it is stopped; started by test_simulator.py",
     r"^celery -A cf_workers (worker|beat|flower)": "runs until it is stopped; started by most other tests",
+    r"^python \.\./enqueue\.py": "run by test_examples.py",
     r"^eval ": "belongs into a shell's start-up file",
 }
 """Commands of `bash` blocks: those of `console` blocks are all run."""

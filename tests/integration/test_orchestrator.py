@@ -108,10 +108,24 @@ def test_what_cannot_work_is_refused_as_the_value_it_is(orchestrator, set_up):
 def test_what_has_a_new_home_is_said(set_up):
     with pytest.warns(UserWarning, match="ANTHROPIC_API_KEY of their environment"):
         AgentOrchestrator(api_key="sk-test")
+    with pytest.warns(UserWarning, match="ANTHROPIC_API_KEY of their environment"):
+        AgentOrchestrator(anthropic_api_key="sk-test")
     with pytest.warns(UserWarning, match=r"cache.ttl_hours in claude.json"):
         AgentOrchestrator(cache_ttl_hours=3)
     with AgentOrchestrator() as made, pytest.warns(UserWarning, match="not sent"):
         assert made.execute_agent("writer", "Say hello", temperature=0.2, use_memory=True).success
+
+
+def test_options_of_old_are_accepted_for_a_workflow_and_misspelt_ones_are_not(orchestrator, set_up):
+    with pytest.warns(UserWarning, match="name it in the agent or the step"):
+        results = orchestrator.run_workflow(
+            "pair", task="Say hello", model="claude-haiku-4-5", use_memory=True
+        )
+    with pytest.raises(TypeError, match="modle"):
+        orchestrator.run_workflow("pair", task="Say hello", modle="claude-haiku-4-5")
+
+    assert [one.success for one in results] == [True, True]
+    assert len(set_up.calls()) == 2
 
 
 def test_the_project_can_be_looked_at(orchestrator):

@@ -104,7 +104,7 @@ def test_workers_whose_guards_are_blind_are_a_reason_and_what_went_by_them_is_to
     found = world.examine()
 
     assert failures(found) == {
-        "guard": "1 of 1 workers call without asking; 7 calls have gone by them so far"
+        "guard": "1 of 1 workers call without asking; 7 calls were made without asking"
     }
     assert not found.unreachable
 
