@@ -9,15 +9,17 @@ are those of the run records: the usage that the stand-in reports, at the real p
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from figures import Finding, Table
-from support import ROOT, Report, Stack, main, progress
+from support import AGENT, ROOT, Report, Stack, main, progress
 
 from cf_workers.client import Client
 from cf_workers.planning import WorkflowOptions
@@ -28,6 +30,9 @@ REPLY_TOKENS = 800
 REPEATS = 0.3
 PATIENCE = 900.0
 AIM = 0.25
+WIDTH = 50
+FIRST_TOKEN = 1.0
+"""Seconds until a reply begins."""
 BATCHES = {
     "CF_WORKERS_BATCHES__LINGER_SECONDS": "1",
     "CF_WORKERS_BATCHES__POLL_SECONDS": "1",
@@ -66,7 +71,67 @@ def measure(quick: bool) -> Report:
         repeated = bills(stack, 1, names, runs, cache=True)
         batched = bills(stack, 2, names, runs, cache=False, lane="batch")
         together = bills(stack, 3, names, runs, cache=True, lane="batch")
-    return report(names, cached, repeated, batched, together, runs=runs)
+    found = report(names, cached, repeated, batched, together, runs=runs)
+    return replace(found, findings=[*found.findings, *fan_findings(*fans())])
+
+
+@dataclass(frozen=True)
+class Fan:
+    """One fan-out over one agent: its calls by what they did with the prompt cache, and its time."""
+
+    writes: int
+    reads: int
+    seconds: float
+    paid: float
+
+
+def fans() -> tuple[Fan, Fan]:
+    """Fifty calls of an agent of ten thousand tokens at once: with one going first, and without."""
+    with Stack(latency=3 * FIRST_TOKEN, time_to_first_token=FIRST_TOKEN) as stack:
+        folder = stack.home / "fan" / ".claude"
+        folder.mkdir(parents=True)
+        (folder / "long.md").write_text("You look at every line of it, twice, and say why.\n" * 800)
+        stack.config = folder / "claude.json"
+        stack.config.write_text(json.dumps({"agents": {AGENT: {"file": "long.md"}}, "workflows": {}}))
+        return fan(stack, 0, warm=True), fan(stack, 1, warm=False)
+
+
+def fan(stack: Stack, database: int, *, warm: bool) -> Fan:
+    stack.control.reset()
+    settings = {"CF_WORKERS_PROMPT_CACHE__WARM_FIRST": str(warm).lower()}
+    worker = stack.start_worker(threads=100, database=database, name=f"fan{database}", settings=settings)
+    stack.wait_for_worker(worker, database)
+    steps = [{"id": f"s{n}", "agent": AGENT, "task": f"Part {n} of {uuid4().hex}"} for n in range(WIDTH)]
+    with stack.client(database) as client:
+        result = client.start_workflow({"name": "fan", "steps": steps}).result(timeout=PATIENCE)
+    worker.end()
+    usages = [call.usage for call in stack.control.requests() if call.path == "/v1/messages"]
+    return Fan(
+        writes=sum(usage["cache_creation_input_tokens"] > 0 for usage in usages),
+        reads=sum(usage["cache_read_input_tokens"] > 0 for usage in usages),
+        seconds=result.total_time_seconds,
+        paid=result.document["estimated_cost"],
+    )
+
+
+def fan_findings(warm: Fan, cold: Fan) -> list[Finding]:
+    added = warm.seconds - cold.seconds
+    return [
+        Finding(
+            f"fan-out of {WIDTH} over one agent: writes + reads of its prompt, one going first",
+            f"1 + {WIDTH - 1}",
+            f"{warm.writes} + {warm.reads}",
+            (warm.writes, warm.reads) == (1, WIDTH - 1),
+        ),
+        Finding("- the same at once", f"{WIDTH} + 0", f"{cold.writes} + {cold.reads}", cold.writes == WIDTH),
+        Finding("- dollars, one going first / at once", "", f"{warm.paid / cold.paid:.3f}"),
+        Finding(
+            "- added to the time of the run",
+            f"<= one time to first token, {FIRST_TOKEN:g} s",
+            f"{added:.2f} s of {cold.seconds:.2f} s",
+            added <= FIRST_TOKEN,
+        ),
+    ]
 
 
 def bills(

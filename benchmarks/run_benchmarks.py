@@ -21,7 +21,7 @@ from typing import Any
 from figures import VERDICTS, as_markdown
 
 FOLDER = Path(__file__).resolve().parent
-BENCHMARKS = ("cache", "dag_makespan", "overhead", "throughput", "workflow_speed")
+BENCHMARKS = ("cache", "dag_makespan", "economy", "overhead", "throughput", "workflow_speed")
 HEAD = ("what", "promised or aimed at", "measured", "", "command")
 METHOD = """\
 Every benchmark starts real processes on one machine and ends them: a Valkey server (append-only file, fsync
