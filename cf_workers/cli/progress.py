@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from cf_workers.workflows.history import RunEvent
 
 IDLE_SECONDS = 1.0
+
+_asked_to_stop = threading.Event()
 
 
 class Display(Protocol):
@@ -55,6 +60,8 @@ def follow(client: Client, run: str, workforce: Workforce | None = None) -> RunV
         view = RunView(plan.workflow, steps)
         with _display(view) as display:
             for event in client.history.follow(run, wait_seconds=IDLE_SECONDS):
+                if _asked_to_stop.is_set():
+                    raise KeyboardInterrupt
                 if event is not None:
                     view.apply(event)
                     display.tell(event)
@@ -71,7 +78,8 @@ def interruptible(run: str, workforce: Workforce | None = None, *, what: str = "
         InterruptedByUserError: Ctrl-C was pressed.
     """
     try:
-        yield
+        with _interrupted_between_events():
+            yield
     except KeyboardInterrupt:
         own = workforce is not None and workforce.is_own
         stop = f"stop it with `cf-workers runs cancel {run}`"
@@ -83,6 +91,31 @@ def interruptible(run: str, workforce: Workforce | None = None, *, what: str = "
         raise InterruptedByUserError(
             f"interrupted; {what} {run} {state}", {"hint": follow_up, "run_id": run}
         ) from None
+
+
+@contextmanager
+def _interrupted_between_events() -> Iterator[None]:
+    """The first Ctrl-C waits for the end of a look at the run, a second at most; the second one does not.
+
+    An exception in the middle of a command to the server may leave a lock taken that closing waits for.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if _asked_to_stop.is_set():
+            signal.default_int_handler(number, frame)
+        _asked_to_stop.set()
+
+    _asked_to_stop.clear()
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        _asked_to_stop.clear()
 
 
 @contextmanager
