@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import redis
 from kombu.exceptions import OperationalError
 
 from cf_workers._redis import Keys, RedisClient
-from cf_workers.reliability.queues import QueueState
+from cf_workers.reliability.queues import LooksAtQueues
 from cf_workers.resilience import Guard, ScopeStatus
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.liveness import LivenessPolicy, live_workers
@@ -67,14 +67,6 @@ class Readiness:
         for check in checks.values():
             del check["name"], check["unreachable"]
         return {"success": self.ready, "ready": self.ready, "reasons": reasons, "checks": checks}
-
-
-class LooksAtQueues(Protocol):
-    """Whoever can look at the queues of the broker."""
-
-    def __call__(self, queues: Sequence[str]) -> Sequence[QueueState]:
-        """The state of each of the queues."""
-        ...
 
 
 class Examiner:

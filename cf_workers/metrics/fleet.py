@@ -6,9 +6,8 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import redis
 from kombu.exceptions import OperationalError
@@ -20,7 +19,7 @@ from cf_workers.cache.stats import CacheStats
 from cf_workers.errors import ServerUnreachableError
 from cf_workers.metrics.families import counter, counters, gauge, gauges, largest
 from cf_workers.metrics.guards import guard_families
-from cf_workers.reliability.queues import QueueState
+from cf_workers.reliability.queues import LooksAtQueues
 from cf_workers.resilience import Guard, ScopeStatus
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.accounts import Accounts, today
@@ -49,14 +48,6 @@ class CollectorPolicy:
     most_scopes: int = 50
     most_models: int = 30
     most_sums: int = 50_000
-
-
-class LooksAtQueues(Protocol):
-    """Whoever can look at the queues of the broker."""
-
-    def __call__(self, queues: Sequence[str]) -> Sequence[QueueState]:
-        """The state of each of the queues."""
-        ...
 
 
 class FleetCollector(Collector):

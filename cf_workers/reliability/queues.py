@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 SENT_AT = "cfw_sent_at"
 """Header of a message: Unix time of its publication. Neither Celery nor Redis keeps one."""
@@ -23,6 +23,14 @@ class QueueState:
     name: str
     length: int
     oldest_sent_at: int | None = None
+
+
+class LooksAtQueues(Protocol):
+    """Whoever can look at the queues of the broker."""
+
+    def __call__(self, queues: Sequence[str]) -> Sequence[QueueState]:
+        """The state of each of the queues."""
+        ...
 
 
 def note_time(headers: dict[str, Any] | None) -> None:

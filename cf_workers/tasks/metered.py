@@ -46,7 +46,7 @@ class Metered:
             raise
         self._meter.ended(call.model, "answered", time.monotonic() - began)
         usage = answer.reply.usage
-        cost = cost_usd(call.model, usage)
+        cost = cost_usd(answer.reply.model, usage)
         self._meter.used(
             call.model,
             cost_usd=None if cost is None else float(cost),

@@ -192,10 +192,10 @@ class Reconciler:
         What was woken comes first and at once: its answer is there. What is only due follows, oldest first,
         at a pace.
         """
-        moment = self._server_time() if now is None else now
         budget = self._release_budget()
         if not self._client.zcard(self._keys.parked):
             return
+        moment = self._server_time() if now is None else now
         self._forward()
         woken = self._range(self._keys.parked, _WOKEN)
         due = self._due_parked(moment, len(woken) + budget)

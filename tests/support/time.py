@@ -27,3 +27,16 @@ def scripted_server_time(patch: pytest.MonkeyPatch) -> ServerTime:
     patch.setattr("fakeredis.commands_mixins.server_mixin.time", scripted)
     patch.setattr("fakeredis._socket._base.time", scripted)
     return scripted
+
+
+class StandingClock:
+    """Time passes only when the test says so."""
+
+    def __init__(self) -> None:
+        self.time = 1_700_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds

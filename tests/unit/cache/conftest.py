@@ -9,19 +9,7 @@ import pytest
 from cf_workers._redis import Keys
 from cf_workers.cache import Cache, CachePolicy
 from cf_workers.cache.secret import GivenSecret
-
-
-class StandingClock:
-    """Time passes only when the test says so."""
-
-    def __init__(self) -> None:
-        self.time = 1_700_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
+from tests.support.time import StandingClock
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cf_workers._redis import Keys
 from cf_workers.cache import Cache, CachePolicy, Miss
 from cf_workers.cache.entry import Head, encode, seal
 from cf_workers.cache.secret import GivenSecret
-from tests.unit.cache.conftest import StandingClock
+from tests.support.time import StandingClock
 
 SECRET = b"s"
 SHARD = Keys().cache_shard(0)

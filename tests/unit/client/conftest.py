@@ -15,6 +15,7 @@ from cf_workers.client import Client
 from cf_workers.planning import read_options
 from tests.support.engine import Engine, FakeServer, fake_client
 from tests.support.projects import write_project
+from tests.support.time import StandingClock
 
 MODEL = "claude-haiku-4-5"
 
@@ -25,7 +26,7 @@ class House:
     def __init__(self, folder) -> None:
         self.folder = folder
         self.engine = Engine(client=fake_client())
-        self.clock = Clock()
+        self.clock = StandingClock()
         self.cache = Cache(
             fakeredis.FakeRedis(server=FakeServer()),
             Keys(),
@@ -67,19 +68,6 @@ class House:
         for client in self._clients:
             client.close()
         self.engine.close()
-
-
-class Clock:
-    """Time passes only when the test says so."""
-
-    def __init__(self) -> None:
-        self.time = 1_700_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
 
 
 @pytest.fixture
