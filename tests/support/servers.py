@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -21,10 +22,18 @@ DATABASES = 64
 PROGRAM = "CF_WORKERS_TEST_SERVER"
 
 
+def free_port() -> int:
+    """A port that nobody listens on; the system gives the next caller another one."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 class RealServer(ValkeyServer):
-    """A server of a test's own."""
+    """A server of a test's own; without a port, on one that no test beside this one takes as well."""
 
     def __init__(self, **settings: Any) -> None:
+        settings["port"] = settings.get("port") or free_port()
         super().__init__(**settings)
         if wanted := os.environ.get(PROGRAM):
             program = shutil.which(wanted)

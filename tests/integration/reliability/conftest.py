@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.support.servers import RealServer
+from tests.support.servers import RealServer, free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -50,12 +49,6 @@ class Bell:
 
     def ring(self) -> None:
         self._path.touch()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Server:

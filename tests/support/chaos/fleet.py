@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +13,11 @@ import redis
 
 from tests.support.brokers import own_broker
 from tests.support.processes import Child, Processes
-from tests.support.servers import RealServer, Store
+from tests.support.servers import RealServer, Store, free_port
 from tests.support.stack import Stack, running_simulator
 
 LAST_WRITES_SECONDS = 0.05
 """What a process wrote just before it was stopped reaches the server within this time."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class DurableServer:
