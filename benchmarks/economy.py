@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -77,12 +79,18 @@ def measure(quick: bool) -> Report:
 
 @dataclass(frozen=True)
 class Fan:
-    """One fan-out over one agent: its calls by what they did with the prompt cache, and its time."""
+    """One fan-out over one agent: its calls by what they did with the prompt cache, and its time.
+
+    Args:
+        first_token: seconds until the reply began for which the others waited, as the worker measured them;
+            not a number where nobody waited.
+    """
 
     writes: int
     reads: int
     seconds: float
     paid: float
+    first_token: float
 
 
 def fans() -> tuple[Fan, Fan]:
@@ -99,7 +107,10 @@ def fans() -> tuple[Fan, Fan]:
 def fan(stack: Stack, database: int, *, warm: bool) -> Fan:
     stack.control.reset()
     settings = {"CF_WORKERS_PROMPT_CACHE__WARM_FIRST": str(warm).lower()}
-    worker = stack.start_worker(threads=100, database=database, name=f"fan{database}", settings=settings)
+    name = f"fan{database}"
+    worker = stack.start_worker(
+        "--loglevel=INFO", threads=100, database=database, name=name, settings=settings
+    )
     stack.wait_for_worker(worker, database)
     steps = [{"id": f"s{n}", "agent": AGENT, "task": f"Part {n} of {uuid4().hex}"} for n in range(WIDTH)]
     with stack.client(database) as client:
@@ -111,6 +122,7 @@ def fan(stack: Stack, database: int, *, warm: bool) -> Fan:
         reads=sum(usage["cache_read_input_tokens"] > 0 for usage in usages),
         seconds=result.total_time_seconds,
         paid=result.document["estimated_cost"],
+        first_token=min(map(float, re.findall(r"prefix\.begun .*seconds=([\d.]+)", worker.said())), default=nan),
     )
 
 
@@ -127,9 +139,9 @@ def fan_findings(warm: Fan, cold: Fan) -> list[Finding]:
         Finding("- dollars, one going first / at once", "", f"{warm.paid / cold.paid:.3f}"),
         Finding(
             "- added to the time of the run",
-            f"<= one time to first token, {FIRST_TOKEN:g} s",
-            f"{added:.2f} s of {cold.seconds:.2f} s",
-            added <= FIRST_TOKEN,
+            f"<= one time to first token, {warm.first_token:.3f} s as the worker measured it",
+            f"{added:.3f} s of {cold.seconds:.2f} s",
+            added <= warm.first_token,
         ),
     ]
 

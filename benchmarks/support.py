@@ -81,9 +81,13 @@ class Child:
         deadline = time.monotonic() + READY_SECONDS
         while not ready():
             if self._popen.poll() is not None or time.monotonic() > deadline:
-                last_words = self._log.read_text(errors="replace")[-3000:]
+                last_words = self.said()[-3000:]
                 raise RuntimeError(f"{self.name} did not get ready:\n{last_words}")
             time.sleep(0.02)
+
+    def said(self) -> str:
+        """Everything it has written so far."""
+        return self._log.read_text(errors="replace")
 
     def end(self) -> None:
         """Ask it to end, insist after a while; afterwards nothing of it runs."""

@@ -10,7 +10,8 @@ import logging
 import os
 import platform
 import socket
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from cf_workers.health import Examiner, HealthPolicy, ProbeServer
 from cf_workers.planning import ExecutionOptions, Planned, plan_execution
 from cf_workers.prefixes import Prefixes
 from cf_workers.provenance import unknown_variables
-from cf_workers.reliability import attach
+from cf_workers.reliability import attach, spare_slots
 from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.queues import look_at_queues
 from cf_workers.resilience import Guard, credential_digest
@@ -52,6 +53,8 @@ from cf_workers.tasks.budgeted import Budgeted, renew_all
 from cf_workers.tasks.cached import Cached
 from cf_workers.tasks.guarded import Guarded
 from cf_workers.tasks.guarded_batches import GuardedBatches
+from cf_workers.tasks.known_prompts import KnownPrompts
+from cf_workers.tasks.lobby import Lobby
 from cf_workers.tasks.metered import Metered
 from cf_workers.tasks.poll import poll_batches
 from cf_workers.tasks.turns import Turns
@@ -102,11 +105,12 @@ def build_runtime() -> runtime.Runtime:
     provider = AnthropicProvider(sending)
     guard = _guard(context)
     credential = _credential()
-    guarded = Guarded(_measured(Direct(provider), context), guard, credential=credential)
+    prompts = KnownPrompts()
+    guarded = Guarded(_measured(Direct(provider), context), guard, prompts, credential=credential)
     ledger = Ledger(client, keys, settings.budget_policy)
     budgeted = Budgeted(guarded, ledger, wake=store.unpark, cache_ttl=sending.cache_ttl)
     prefixes = Prefixes(client, keys, settings.warming_policy)
-    warmed = Warmed(budgeted, prefixes, credential=credential, wake=store.unpark)
+    warmed = _warmed(budgeted, prefixes, prompts, store)
     cache = open_cache(context, max_connections=settings.worker.concurrency + 20)
     cached = Cached(warmed, cache, namespace=settings.answers_namespace, wake=store.unpark)
     agents: KeyedCache[str, AgentDefinition] = KeyedCache(
@@ -162,6 +166,17 @@ runtime.install(build_runtime)
 install_flower()
 
 
+def _warmed(inner: Answering, prefixes: Prefixes, prompts: KnownPrompts, store: RunStore) -> Warmed:
+    """Who waits for a first word goes on at once: from its slot, or without the reconciler's pause."""
+
+    def wake(waiters: Sequence[str]) -> None:
+        store.unpark(waiters)
+        _woken.set()
+
+    lobby = Lobby(prefixes, spare_slots)
+    return Warmed(inner, prefixes, lobby, prompts, credential=_credential(), wake=wake)
+
+
 def _guard(context: Context) -> Guard:
     settings = context.settings
     bounded = connect(
@@ -195,6 +210,8 @@ def _credential() -> str:
     return credential_digest(found) if found else "default"
 
 
+_woken = threading.Event()
+"""Set when parked steps were woken that are to go on at once."""
 _queues: list[str] = []
 _slots: list[int] = []
 
@@ -248,6 +265,7 @@ class _Duties:
             queue_length=queue_length,
             forward=Turns(found.client, found.guard).bring_forward,
             chores=[found.batches.remind] if found.batches is not None else [],
+            woken=_woken,
             policy=default_context().settings.reconciler_policy,
         )
         reconciler.start()

@@ -1,8 +1,8 @@
 """How many tokens will a call take, and what will it cost, at most and about?
 
 Nothing is asked of the provider for that. At most: every byte of the request is a token, since no token of a
-byte-level encoding is shorter, and the answer is as long as it may be. About: four bytes are a token, and an
-answer takes a quarter of what it may. Where executions are on record, these are the better teachers.
+byte-level encoding is shorter, and the answer is as long as it may be. About: four characters are a token,
+and an answer takes a quarter of what it may. Where executions are on record, these are the better teachers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from cf_workers.agents.prices import cost_nanos
 from cf_workers.agents.prompt import CacheTtl
 from cf_workers.wire import canonical_json
 
-BYTES_A_TOKEN = 4
-"""About, of English text and code."""
+CHARACTERS_A_TOKEN = 4
+"""About, of English text and code; of bytes as many."""
 ANSWER_SHARE = 0.25
 """About what an answer takes of the tokens that it may have."""
 
@@ -38,7 +38,12 @@ def most_input_tokens(call: AgentCall) -> int:
 
 def likely_input_tokens(call: AgentCall) -> int:
     """About how many tokens of input a request of this call has."""
-    return most_input_tokens(call) // BYTES_A_TOKEN
+    return most_input_tokens(call) // CHARACTERS_A_TOKEN
+
+
+def likely_tokens(*texts: str | None) -> int:
+    """About how many tokens texts have together."""
+    return sum(len(text or "") for text in texts) // CHARACTERS_A_TOKEN
 
 
 def most_nanos(call: AgentCall, *, cache_ttl: CacheTtl = "5m") -> int | None:

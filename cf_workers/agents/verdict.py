@@ -165,11 +165,14 @@ def of_break(kind: Break, *, seconds: float | None = None) -> ExecutionError:
     return ConnectionFailedError(message, {**details, "hint": _HINT_CONNECT})
 
 
-def cancelled(reason: str | None) -> CancelledError:
-    """The verdict on anything that fails after its token was cancelled."""
-    return CancelledError(
-        f"The call was cancelled: {reason or 'no reason given'}.", {"kind": "cancelled", "reason": reason}
-    )
+def cancelled(reason: str | None, *, sent: bool = True) -> CancelledError:
+    """The verdict on anything that fails after its token was cancelled.
+
+    Args:
+        sent: the call may have reached the provider by then.
+    """
+    details = {"kind": "cancelled", "reason": reason} | ({} if sent else {"sent": False})
+    return CancelledError(f"The call was cancelled: {reason or 'no reason given'}.", details)
 
 
 def missing_credentials() -> CredentialsError:

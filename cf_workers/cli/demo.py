@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 WORKFLOW = "code-quality-check"
 SUBJECT = "cf_workers/workflows/graph.py"
-CHARACTERS_PER_TOKEN = 4
 PROMPT_FRAME_CHARACTERS = 1_000
 """What the prompt says around the task and the outputs of earlier steps."""
 
@@ -76,6 +75,7 @@ def estimate(planned: Planned, task: str) -> tuple[int, int, float | None]:
     The cost is `None` where a price is unknown.
     """
     from cf_workers.agents.definition import AgentDefinition, Usage
+    from cf_workers.agents.estimate import CHARACTERS_A_TOKEN
     from cf_workers.agents.prices import cost_usd
 
     prompts = answers = 0
@@ -85,7 +85,7 @@ def estimate(planned: Planned, task: str) -> tuple[int, int, float | None]:
         agent = AgentDefinition.model_validate_json(planned.definitions[step.definition])
         characters = sum(len(text or "") for text in (agent.text, agent.contract, step.task, task))
         before = sum(longest[name] for name in step.dependencies)
-        asked = (characters + PROMPT_FRAME_CHARACTERS) // CHARACTERS_PER_TOKEN + before
+        asked = (characters + PROMPT_FRAME_CHARACTERS) // CHARACTERS_A_TOKEN + before
         cost = cost_usd(step.model, Usage(input_tokens=asked, output_tokens=step.max_tokens))
         prompts, answers = prompts + asked, answers + step.max_tokens
         total = None if cost is None or total is None else total + float(cost)

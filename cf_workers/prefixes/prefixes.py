@@ -1,15 +1,16 @@
 """How do calls with one prompt prefix find out which of them writes it?
 
 An entry of the provider's prompt cache can be read only once the first reply with it has begun. Calls that
-start together would all pay for writing it; so one goes first, and the others wait, without a slot, for the
-first word of its reply.
+start together would all pay for writing it; so one goes first, and the others wait for the first word of its
+reply.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from cf_workers._redis import Keys, RedisClient, Script
 from cf_workers.prefixes.policy import WarmingPolicy
@@ -44,7 +45,11 @@ class First:
 
 @dataclass(frozen=True)
 class Wait:
-    """Another call writes the prefix: park, and look again at `due` (Unix time) unless woken before."""
+    """Another call writes the prefix, until `due` (Unix time) at the latest.
+
+    Args:
+        waiter: on the list of those that are woken; empty for who looks for itself.
+    """
 
     prefix: str
     waiter: str
@@ -52,6 +57,7 @@ class Wait:
 
 
 Standing: TypeAlias = Warm | Cold | First | Wait
+State = Literal["writing", "warm", "cold"]
 
 
 def prefix_digest(*parts: str) -> str:
@@ -70,13 +76,13 @@ class Prefixes:
         self._keys = keys
         self.policy = policy or WarmingPolicy()
 
-    def approach(self, prefix: str, *, holder: str, waiter: str) -> Standing:
+    def approach(self, prefix: str, *, holder: str, waiter: str = "") -> Standing:
         """How a call stands to the prefix of its prompt.
 
         Args:
             prefix: its digest; see `prefix_digest`.
             holder: names this attempt, and no other in the fleet.
-            waiter: by which the caller can be woken, the same whenever it asks.
+            waiter: by which the caller can be woken, the same whenever it asks; empty if it need not be.
         """
         lease_ms = int(self.policy.longest_wait_seconds * 1000)
         args = {"holder": holder, "waiter": waiter, "lease_ms": lease_ms}
@@ -107,6 +113,16 @@ class Prefixes:
         """Whether the caller is still on the list; ask after having parked."""
         return self._client.zscore(self._of(wait.prefix)["waiters"], wait.waiter) is not None
 
+    def look(self, prefixes: Iterable[str]) -> dict[str, State | None]:
+        """What has become of each prefix; `None` where nobody writes it, and nobody has."""
+        wanted = list(prefixes)
+        with self._client.pipeline(transaction=False) as pipe:
+            for prefix in wanted:
+                pipe.hget(self._keys.prefix(prefix), "state")
+            found = pipe.execute()
+        states = [None if state is None else cast("State", _text(state)) for state in found]
+        return dict(zip(wanted, states, strict=True))
+
     def _learn(self, prefix: str, state: str) -> list[str]:
         args = {"state": state, "ttl_ms": int(self.policy.ttl_seconds * 1000)}
         return _texts(_LEARN(self._client, self._of(prefix), args))
@@ -116,4 +132,8 @@ class Prefixes:
 
 
 def _texts(found: list[bytes | str]) -> list[str]:
-    return [one if isinstance(one, str) else one.decode() for one in found]
+    return [_text(one) for one in found]
+
+
+def _text(found: bytes | str) -> str:
+    return found if isinstance(found, str) else found.decode()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cf_workers.reliability.cancellation import Reason, Token, draining, surrender, token_for
     from cf_workers.reliability.policy import ReliabilityPolicy, attach
     from cf_workers.reliability.settings import reliable_configuration
+    from cf_workers.reliability.slots import spare_slots
     from cf_workers.reliability.wiring import install
 
 _HOME = {
@@ -21,6 +22,7 @@ _HOME = {
     "draining": "cancellation",
     "install": "wiring",
     "reliable_configuration": "settings",
+    "spare_slots": "slots",
     "surrender": "cancellation",
     "token_for": "cancellation",
 }
@@ -33,6 +35,7 @@ __all__ = [
     "draining",
     "install",
     "reliable_configuration",
+    "spare_slots",
     "surrender",
     "token_for",
 ]

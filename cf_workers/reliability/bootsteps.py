@@ -17,7 +17,7 @@ from cf_workers.reliability.beating import HeartbeatFile, LeaseBeat
 from cf_workers.reliability.cancellation import draining
 from cf_workers.reliability.ledger import ledger
 from cf_workers.reliability.policy import policy_of
-from cf_workers.reliability.slots import Slots
+from cf_workers.reliability.slots import Slots, note_slots
 from cf_workers.reliability.transport import Channel
 
 log = logging.getLogger(__name__)
@@ -55,22 +55,24 @@ class Lanes(StartStopStep):
     """Consumer step: queues leave slots to those before them. Needs a broker that is asked for each message.
 
     Takes the place of Celery's own gate, which counts slots without regard to queues, and to which tasks that
-    were kept until they are due do not come at all.
+    were kept until they are due do not come at all. Whether there are slots to spare is known on any broker.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
         channel = consumer.task_consumer.channel
-        if not isinstance(channel, Channel):
-            return
         spare = getattr(consumer.pool, "spare", {})
-        channel.slots = Slots(
+        slots = Slots(
             lambda: getattr(consumer.controller, "max_concurrency", None) or consumer.pool.num_processes,
             lambda: len(state.reserved_requests),
             reserves=policy_of(consumer.app).reserves,
             spare=spare,
         )
+        note_slots(slots, lambda: list(consumer.app.amqp.queues.consume_from))
+        if not isinstance(channel, Channel):
+            return
+        channel.slots = slots
         beyond = max(spare.values(), default=0)
 
         def prefetch_left() -> int:

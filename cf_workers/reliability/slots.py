@@ -8,11 +8,17 @@ slots on top. A retry that Celery has kept until it was due leaves them as well,
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from cf_workers.reliability.cancellation import draining
+
 _PAUSE_SECONDS = 0.1
 _ASK_AT_ONCE = 50
+_AT_HAND = 1 / 8
+"""Of all, kept for what comes next before any counts as spare: so much may come until one is given back."""
 
 
 class Slots:
@@ -72,10 +78,36 @@ class Slots:
         unused = max(0, min(kept.values(), default=0))
         return limit - self._taken() - kept[queue] + unused
 
+    def to_spare(self, queues: Collection[str]) -> int:
+        """How many more slots could be taken without anybody's having to wait; below zero: too many are."""
+        left = min((self.room(queue, queues) for queue in queues), default=0)
+        return left - max(1, math.ceil(self._limit() * _AT_HAND))
+
     def _keeps_free(self, queue: str, limit: int) -> int:
         if queue in self._spare:
             return -self._spare[queue]
         return max(0, min(math.ceil(limit * self._reserves.get(queue, 0.0)), limit - 1))
+
+
+_here: tuple[int, Slots, Callable[[], Collection[str]]] | None = None
+
+
+def note_slots(slots: Slots, queues: Callable[[], Collection[str]]) -> None:
+    """Say which are the slots of this process's worker, and which queues it serves."""
+    global _here  # noqa: PLW0603
+    _here = os.getpid(), slots, queues
+
+
+def spare_slots() -> int:
+    """How many slots of this process's worker nobody is about to want; below zero: so many are missing.
+
+    All are missing where no worker runs in this process, as in the children of prefork, and while it drains.
+    """
+    here = _here
+    if here is None or here[0] != os.getpid() or draining.is_set():
+        return -sys.maxsize
+    _, slots, queues = here
+    return slots.to_spare(queues())
 
 
 class OpenQueues:

@@ -143,7 +143,7 @@ def withdrawn(step: PlannedStep, *, attempts: int) -> Outcome:
 
 def maybe_lost(error: CfWorkersError) -> int:
     """How many calls may have been paid for nothing."""
-    return int(isinstance(error, _MAYBE_PAID))
+    return int(isinstance(error, _MAYBE_PAID) and error.details.get("sent", True))
 
 
 def _billed(error: CfWorkersError) -> Usage | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall
+from cf_workers.agents.estimate import likely_tokens
 from cf_workers.agents.models import model_facts
 from cf_workers.answers import Answer
 from cf_workers.errors import CfWorkersError
@@ -29,15 +29,11 @@ from cf_workers.resilience import (
     refusal_error,
 )
 from cf_workers.tasks.answering import Answering, Caller, NotNow
+from cf_workers.tasks.known_prompts import KnownPrompts, prompt_of
 
 log = logging.getLogger(__name__)
 
-_CHARACTERS_A_TOKEN = 4
-"""A rough mean for English text; reservations are settled with what was really used."""
 _AFTER_OTHERS_SECONDS = 0.5
-_WARM_SECONDS = 240.0
-"""An entry of the prompt cache lives for five minutes after its last use.
-https://platform.claude.com/docs/en/build-with-claude/prompt-caching"""
 
 
 class Guarded:
@@ -45,14 +41,15 @@ class Guarded:
 
     Args:
         credential: a digest of the credential that the calls are made with.
+        prompts: those that the provider has in its cache are read there free of the limits.
     """
 
-    def __init__(self, inner: Answering, guard: Guard, *, credential: str) -> None:
+    def __init__(self, inner: Answering, guard: Guard, prompts: KnownPrompts, *, credential: str) -> None:
         self._inner = inner
         self._guard = guard
+        self._prompts = prompts
         self._credential = credential
         self._held: set[Permit] = set()
-        self._warm: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
     def ask(self, call: AgentCall, caller: Caller, token: CancelToken) -> Answer:
@@ -76,8 +73,8 @@ class Guarded:
                 self._settle(permit, never_sent())
                 raise
             usage = answer.reply.usage
-            if usage.cache_read_input_tokens or usage.cache_creation_input_tokens:
-                self._warm[_prefix(call)] = time.monotonic()
+            kept = usage.cache_read_input_tokens or usage.cache_creation_input_tokens
+            (self._prompts.used if kept else self._prompts.unused)(prompt_of(call))
             self._settle(
                 permit,
                 answered(
@@ -109,7 +106,7 @@ class Guarded:
         decision = self._guard.admit(
             Ask(
                 scope,
-                input_tokens=estimate_tokens(call, cached=self._is_warm(call)),
+                input_tokens=estimate_tokens(call, cached=self._prompts.is_warm(prompt_of(call))),
                 tenant=caller.tenant,
                 lane=caller.lane,
                 waiter=caller.waiter,
@@ -120,10 +117,6 @@ class Guarded:
             raise NotNow(explain(decision.reason), decision.retry_in_seconds, instead=instead)
         _tell(decision.changes)
         return decision.permit
-
-    def _is_warm(self, call: AgentCall) -> bool:
-        """Whether the provider has this agent's definition in its prompt cache, where reading is free."""
-        return time.monotonic() - self._warm.get(_prefix(call), float("-inf")) < _WARM_SECONDS
 
     def renew(self) -> None:
         """Keep the calls of this process counted as in flight; for the heartbeat."""
@@ -140,18 +133,13 @@ def model_class(model: str) -> str:
 
 
 def estimate_tokens(call: AgentCall, *, cached: bool = False) -> int:
-    """About how many input tokens a call takes that count against the limits.
+    """About how many input tokens a call takes that count against the limits; settled with the true number.
 
     Args:
         cached: the provider has the agent's definition in its prompt cache.
     """
-    definition = () if cached else (call.agent.text, call.agent.contract or "")
-    texts = (*definition, call.task, *(output.output for output in call.outputs))
-    return sum(map(len, texts)) // _CHARACTERS_A_TOKEN
-
-
-def _prefix(call: AgentCall) -> tuple[str, str]:
-    return call.model, call.agent.digest
+    definition = () if cached else (call.agent.text, call.agent.contract)
+    return likely_tokens(*definition, call.task, *(output.output for output in call.outputs))
 
 
 def _failed_probe(error: CfWorkersError, reopened_for: float) -> NotNow:

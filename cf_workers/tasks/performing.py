@@ -179,7 +179,11 @@ def _cancelled(attempt: _Attempt, error: CancelledError, revocation: Token) -> O
         raise Ignore(_SUPERSEDED) from None
     if revocation.reason is Reason.DRAINING:
         attempt.runtime.store.defer(
-            attempt.claim, attempts=attempt.claim.attempts, countdown=0, reason="draining", lost_calls=1
+            attempt.claim,
+            attempts=attempt.claim.attempts,
+            countdown=0,
+            reason="draining",
+            lost_calls=asking.maybe_lost(error),
         )
         raise surrender(revocation) from None
     return asking.failed(error, attempt.step, attempts=attempt.number)

@@ -8,7 +8,6 @@ harmless, so every doubt is settled in favour of sending.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import math
@@ -80,6 +79,7 @@ class Reconciler:
         queue_length: of a queue, for whether somebody will come to a step soon.
         forward: done before each look at parked steps, while there are any: it may unpark some.
         chores: done at each tick, by one worker of the fleet.
+        woken: set by whoever has woken parked steps that should not wait for the next look.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Reconciler:
         queue_length: Callable[[str], int],
         forward: Callable[[], None] = lambda: None,
         chores: Sequence[Callable[[], object]] = (),
+        woken: threading.Event | None = None,
         policy: ReconcilerPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -104,6 +105,7 @@ class Reconciler:
         self._queue_length = queue_length
         self._forward = forward
         self._chores = tuple(chores)
+        self._woken = woken or threading.Event()
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
         self._sent: dict[tuple[str, str], tuple[float, int]] = {}
@@ -122,6 +124,7 @@ class Reconciler:
     def stop(self) -> None:
         """End the thread; another worker takes over once the lock has expired."""
         self._stop.set()
+        self._woken.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
 
@@ -143,11 +146,15 @@ class Reconciler:
         pause = min(self.policy.tick_seconds, self.policy.parked_every_seconds)
         looks = max(1, round(self.policy.tick_seconds / pause))
         elected = False
-        for look in itertools.count(1):
-            if self._stop.wait(pause):
+        look = 0
+        while True:
+            woken = self._woken.wait(pause)
+            self._woken.clear()
+            if self._stop.is_set():
                 return
+            look += not woken
             try:
-                if look % looks == 0:
+                if not woken and look % looks == 0:
                     elected = self._elected()
                     if elected:
                         self.tick()

@@ -14,6 +14,7 @@ from cf_workers.errors import CallRejectedError, OverloadedError, ProviderDownEr
 from cf_workers.resilience import BreakerPolicy, Guard, GuardPolicy, Scope, Unasked
 from cf_workers.tasks.answering import Answer, Caller, NotNow
 from cf_workers.tasks.guarded import Guarded, estimate_tokens, model_class
+from cf_workers.tasks.known_prompts import KnownPrompts, prompt_of
 from tests.support.time import scripted_server_time
 
 MODEL = "claude-haiku-4-5"
@@ -61,8 +62,13 @@ def guard(fake_redis, server_time):
 
 
 @pytest.fixture
-def guarded(guard, provider):
-    return Guarded(provider, guard, credential="c")
+def prompts():
+    return KnownPrompts()
+
+
+@pytest.fixture
+def guarded(guard, provider, prompts):
+    return Guarded(provider, guard, prompts, credential="c")
 
 
 def ask(guarded, caller=PATIENT):
@@ -142,15 +148,20 @@ def test_a_definition_in_the_providers_prompt_cache_is_not_reserved_for():
     assert estimate_tokens(CALL, cached=True) == 100
 
 
-def test_a_definition_is_taken_for_cached_once_a_reply_says_so(guarded, provider):
+def test_a_definition_is_taken_for_cached_as_long_as_replies_say_so(guarded, provider, prompts):
     ask(guarded)
-    assert not guarded._is_warm(CALL)
+    assert not prompts.is_warm(prompt_of(CALL))
 
     provider.usage = Usage(input_tokens=10, output_tokens=5, cache_creation_input_tokens=1000)
     ask(guarded)
 
-    assert guarded._is_warm(CALL)
-    assert not guarded._is_warm(replace(CALL, model="claude-opus-4-5"))
+    assert prompts.is_warm(prompt_of(CALL))
+    assert not prompts.is_warm(prompt_of(replace(CALL, model="claude-opus-4-5")))
+
+    provider.usage = Usage(input_tokens=1010, output_tokens=5)
+    ask(guarded)
+
+    assert not prompts.is_warm(prompt_of(CALL))
 
 
 def test_calls_that_went_by_a_blind_guard_are_reported_with_the_heartbeat(
