@@ -122,7 +122,9 @@ def fan(stack: Stack, database: int, *, warm: bool) -> Fan:
         reads=sum(usage["cache_read_input_tokens"] > 0 for usage in usages),
         seconds=result.total_time_seconds,
         paid=result.document["estimated_cost"],
-        first_token=min(map(float, re.findall(r"prefix\.begun .*seconds=([\d.]+)", worker.said())), default=nan),
+        first_token=min(
+            map(float, re.findall(r"prefix\.begun .*seconds=([\d.]+)", worker.said())), default=nan
+        ),
     )
 
 

@@ -67,6 +67,11 @@ class Lobby:
         """Whether one more call, which has a slot, may wait in it."""
         return self._spare() >= 0
 
+    @property
+    def seated(self) -> int:
+        """How many calls wait here."""
+        return len(self._seats)
+
     def wait(self, prefix: str, token: CancelToken, seconds: float) -> News:
         """Wait until there is news of a prefix that another call writes, but only so long."""
         seat = _Seat()

@@ -37,6 +37,8 @@ _LEAST_TOKENS = 1_024
 Whether the provider keeps a prefix is learnt from its first reply.
 """
 _PREFIXES_KNOWN = 512
+_LEAST_WAIT_SECONDS = 0.1
+"""Even where the server's clock is behind this one's."""
 _FRESH_SHARE = 0.25
 """Of the time for which a prefix stays readable: so often its use is told to the fleet."""
 
@@ -114,7 +116,7 @@ class Warmed:
             if not isinstance(standing, Wait):
                 return standing
             left = min(until - time.monotonic(), standing.due - time.time())
-            news = self._lobby.wait(prefix, token, left)
+            news = self._lobby.wait(prefix, token, max(_LEAST_WAIT_SECONDS, left))
             if news is News.CANCELLED:
                 raise cancelled(token.reason, sent=False)
             if news in {News.WARM, News.COLD}:

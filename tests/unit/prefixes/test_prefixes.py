@@ -79,6 +79,30 @@ def test_nobody_waits_for_a_prefix_that_the_provider_does_not_keep(prefixes):
     assert isinstance(approach(prefixes, "r\tc"), Cold)
 
 
+def test_who_looks_for_itself_is_on_no_list(prefixes):
+    approach(prefixes, "r\ta")
+
+    waiting = prefixes.approach("p", holder="r\tb\t1")
+
+    assert isinstance(waiting, Wait)
+    assert not prefixes.waits(waiting)
+    assert prefixes.begun("p") == []
+
+
+def test_what_has_become_of_prefixes_is_seen_in_one_look(prefixes):
+    approach(prefixes, "r\ta", prefix="written")
+    prefixes.begun("read")
+    prefixes.not_kept("refused")
+    prefixes.give_way(approach(prefixes, "r\tb", prefix="given up"))
+
+    assert prefixes.look(["written", "read", "refused", "given up"]) == {
+        "written": "writing",
+        "read": "warm",
+        "refused": "cold",
+        "given up": None,
+    }
+
+
 def test_prefixes_do_not_wait_for_each_other(prefixes):
     approach(prefixes, "r\ta")
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from cf_workers.reliability.slots import OpenQueues, Slots
+from cf_workers.reliability import spare_slots
+from cf_workers.reliability.cancellation import draining
+from cf_workers.reliability.slots import OpenQueues, Slots, note_slots
 
 QUEUES = ("control", "interactive", "batch")
 
@@ -48,6 +50,44 @@ def test_beside_control_alone_batch_still_leaves_its_share():
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_the_smallest_worker_serves_every_queue(limit):
     assert slots(limit, 0, reserve=0.9).shut(QUEUES) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("limit", "taken", "queues", "spare"),
+    [
+        (100, 1, QUEUES, 76),
+        (100, 77, QUEUES, 0),
+        (100, 78, QUEUES, -1),
+        (100, 120, QUEUES, -43),
+        (100, 77, ["interactive"], 10),
+        (4, 1, QUEUES, 1),
+        (1, 1, QUEUES, -1),
+    ],
+)
+def test_to_spare_is_what_no_queue_wants_and_the_next_messages_leave(limit, taken, queues, spare):
+    assert slots(limit, taken).to_spare(queues) == spare
+
+
+@pytest.fixture
+def worker_here(monkeypatch):
+    monkeypatch.setattr("cf_workers.reliability.slots._here", None)
+    note_slots(slots(100, 1), lambda: QUEUES)
+
+
+def test_a_worker_s_process_knows_how_many_slots_it_has_to_spare(worker_here):
+    assert spare_slots() == 76
+
+
+def test_a_worker_that_drains_has_no_slots_to_spare(worker_here, monkeypatch):
+    monkeypatch.setattr(draining, "is_set", lambda: True)
+
+    assert spare_slots() < -1000
+
+
+def test_a_process_without_a_worker_s_slots_has_none_to_spare(worker_here, monkeypatch):
+    monkeypatch.setattr("os.getpid", lambda: -1)
+
+    assert spare_slots() < -1000
 
 
 def test_only_open_queues_are_waited_for_and_all_else_is_the_cycles():

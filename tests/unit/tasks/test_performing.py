@@ -7,6 +7,7 @@ import redis
 from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 
+from cf_workers.agents.verdict import cancelled
 from cf_workers.errors import (
     CallRejectedError,
     CancelledError,
@@ -285,6 +286,23 @@ def test_a_step_of_a_worker_that_stops_goes_back_and_spends_no_attempt(worker):
     assert worker.engine.history.document("drained")["lost_calls"] == 1
     again = worker.engine.claim(header, "a")
     assert (again.verdict, again.attempts) == ("run", 0)
+
+
+@pytest.mark.parametrize("reason", [Reason.DRAINING, Reason.REVOKED])
+def test_a_call_that_was_stopped_before_it_was_sent_is_not_lost(worker, reason):
+    header = worker.record(plan("a"), run=f"unsent-{reason}")
+    token = token_for(f"unsent-{reason}:a")
+
+    def stopped(call, own):
+        token.cancel(reason)
+        return cancelled(own.reason, sent=False)
+
+    worker.model.will(stopped)
+
+    with pytest.raises((Reject, Ignore)):
+        execute(worker, header, "a")
+
+    assert worker.engine.history.document(header.run)["lost_calls"] == 0
 
 
 def test_a_revoked_step_is_cancelled_and_nothing_is_stored_over_the_revocation(worker):

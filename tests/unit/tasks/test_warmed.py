@@ -10,6 +10,8 @@ from cf_workers.answers import Answer
 from cf_workers.errors import OverloadedError
 from cf_workers.prefixes import Prefixes, WarmingPolicy
 from cf_workers.tasks.answering import Caller, NotNow
+from cf_workers.tasks.known_prompts import KnownPrompts
+from cf_workers.tasks.lobby import Lobby
 from cf_workers.tasks.warmed import Warmed
 
 MODEL = "claude-sonnet-5"
@@ -49,9 +51,12 @@ def woken():
 
 @pytest.fixture
 def make(fake_redis, provider, woken):
+    """Makes processes whose slots are all wanted."""
+
     def make(**policy):
         prefixes = Prefixes(fake_redis, Keys(), WarmingPolicy(**policy))
-        return Warmed(provider, prefixes, credential="c", wake=woken.extend)
+        lobby = Lobby(prefixes, lambda: -1)
+        return Warmed(provider, prefixes, lobby, KnownPrompts(), credential="c", wake=woken.extend)
 
     return make
 
@@ -158,6 +163,7 @@ def test_without_a_server_every_call_is_made(provider):
         def approach(self, *_, **__):
             raise redis.ConnectionError("away")
 
-    warmed = Warmed(provider, Away(None, Keys()), credential="c", wake=list)
+    away = Away(None, Keys())
+    warmed = Warmed(provider, away, Lobby(away, lambda: -1), KnownPrompts(), credential="c", wake=list)
 
     assert ask(warmed).reply.output == "fine"

@@ -1,5 +1,7 @@
 """What was lost is sent again, once; what progresses is left alone."""
 
+import threading
+
 import pytest
 import redis
 
@@ -31,7 +33,7 @@ class World:
         engine = self.engine
         return Heartbeat(engine.client, engine.keys, worker=name, about=dict, clock=self.time.now)
 
-    def another(self, heartbeat=None, policy=POLICY):
+    def another(self, heartbeat=None, policy=POLICY, woken=None):
         return Reconciler(
             self.engine.client,
             self.engine.keys,
@@ -39,6 +41,7 @@ class World:
             launcher=self.engine.launcher,
             heartbeat=heartbeat or self._heartbeat("w2"),
             queue_length=self.queue_length,
+            woken=woken,
             policy=policy,
             clock=self.time.now,
         )
@@ -490,6 +493,37 @@ def test_another_worker_takes_over_when_the_elected_one_has_died(world):
 
     assert other._elected()
     assert not world.reconciler._elected()
+
+
+class Woken(threading.Event):
+    """Lets its reconciler look once, and then only when told so."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = 0
+
+    def wait(self, timeout=None):
+        self.waits += 1
+        return False if self.waits == 1 else super().wait()
+
+
+def test_what_was_woken_is_published_without_waiting_for_the_next_look(world):
+    header = world.engine.record(plan("a"))
+    claim = world.engine.claim(header, "a")
+    woken = Woken()
+    reconciler = world.another(world.heartbeat, ReconcilerPolicy(tick_seconds=0.02), woken=woken)
+    reconciler.start()
+    try:
+        eventually(lambda: woken.waits == 2, "its first look to be over")
+        world.engine.store.park(claim, countdown=1000, reason="another one's first word")
+        world.engine.store.unpark([claim.waiter])
+        assert world.engine.published() == []
+
+        woken.set()
+
+        eventually(world.engine.published, "the step to be published")
+    finally:
+        reconciler.stop()
 
 
 def test_the_thread_reconciles_and_survives_an_outage(world):
