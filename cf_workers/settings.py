@@ -214,11 +214,13 @@ class PromptCacheSettings(_Section):
         warm_first: whether calls wait for each other so.
         least_saving_usd: what a call that waits must save by it.
         longest_wait_seconds: for the first reply to begin.
+        longest_seat_seconds: of that, in a slot that nobody else wants; then the call is parked.
     """
 
     warm_first: bool = True
     least_saving_usd: float = Field(0.001, ge=0)
     longest_wait_seconds: float = Field(10.0, gt=0)
+    longest_seat_seconds: float = Field(5.0, ge=0)
 
 
 class RunSettings(_Section):
@@ -360,6 +362,7 @@ class Settings(BaseSettings):
             enabled=section.warm_first,
             least_saving_nanos=int(section.least_saving_usd * NANOS),
             longest_wait_seconds=section.longest_wait_seconds,
+            longest_seat_seconds=section.longest_seat_seconds,
         )
 
     @property

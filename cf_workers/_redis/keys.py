@@ -48,7 +48,7 @@ one slot.
     dead-letter:ID            string  as a run that ended   what is known of a step that was given up
 
     prefix:{DIGEST}           hash    10 s, warm 4.5 min    who writes a prompt prefix, or that it can be read
-    prefix:{DIGEST}:waiters   zset    1 d                   steps that wait for its first reply, by arrival
+    prefix:{DIGEST}:waiters   zset    1 d                   steps parked until its reply begins, by arrival
 
 The response cache; N is the number of a shard and the hash tag of all its keys. "Cache" as a lifetime: the
 time to live of the entry that was stored last, its stale time and a day more.

@@ -34,14 +34,30 @@ def counted(stack):
     )
 
 
+def parked(run):
+    return {event.step for event in run.events() if event.type == "step.parked"}
+
+
 def test_one_call_writes_and_the_others_read(fan_out, own_stack):
-    result = fan_out().result(timeout=120)
+    run = fan_out(CF_WORKERS_PROMPT_CACHE__LONGEST_SEAT_SECONDS="60")
+    result = run.result(timeout=120)
 
     assert result.success
     assert counted(own_stack) == (1, WIDTH - 1)
     assert result.document["cache_read_ratio"] > 0.9
     assert result.document["prompt_cache_saved_cost"] > 0
     assert {one.attempts for one in result.results.values()} == {1}
+    assert parked(run) == set(), "slots enough for all were free"
+
+
+def test_where_slots_are_scarce_some_wait_without_one_and_read_all_the_same(fan_out, own_stack):
+    run = fan_out(CF_WORKERS_WORKER__CONCURRENCY="20")
+    result = run.result(timeout=120)
+
+    assert result.success
+    assert counted(own_stack) == (1, WIDTH - 1)
+    assert {one.attempts for one in result.results.values()} == {1}
+    assert parked(run)
 
 
 def test_switched_off_every_call_writes(fan_out, own_stack):
