@@ -140,8 +140,9 @@ class Warmed:
         def began() -> None:
             nonlocal begun
             begun = True
-            log.info("prefix.begun prefix=%.12s seconds=%.3f", first.prefix, time.monotonic() - started)
+            waited = time.monotonic() - started
             self._go_on(first.prefix)
+            log.info("prefix.begun prefix=%.12s seconds=%.3f", first.prefix, waited)
 
         try:
             answer = self._inner.ask(call, replace(caller, began=began), token)
