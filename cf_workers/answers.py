@@ -178,6 +178,14 @@ def is_cacheable(context: Context, step: PlannedStep) -> bool:
     return step.agent not in section.exclude_agents
 
 
+def is_known(context: Context, cache: Cache, step: PlannedStep, call: AgentCall) -> bool | None:
+    """Whether the cache would answer a call of a step; `None` if its answer is not kept."""
+    if not cache.policy.enabled or not is_cacheable(context, step):
+        return None
+    found = cache.inspect(key_of(call, context.settings.answers_namespace))
+    return found is not None and not found.stale
+
+
 def entry_of(call: AgentCall, reply: AgentReply, *, workflow: str) -> Entry | None:
     """What the cache keeps of the answer to a call; `None` if it may answer no other."""
     if not cacheable_reply(reply.stop_reason, reply.output):
