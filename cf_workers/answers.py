@@ -29,8 +29,8 @@ from cf_workers.cache import (
 )
 from cf_workers.errors import ConfigError
 from cf_workers.planning import Planned
+from cf_workers.workflows.outcome import Outcome
 from cf_workers.workflows.plan import PlannedStep
-from cf_workers.workflows.record import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ from cf_workers.wire import BATCH, CONTROL
 from cf_workers.workflows.dead_letters import DeadLetterPolicy
 from cf_workers.workflows.liveness import LivenessPolicy
 from cf_workers.workflows.reconciler import ReconcilerPolicy
-from cf_workers.workflows.record import RecordPolicy
+from cf_workers.workflows.steps import RecordPolicy
 
 PREFIX = "CF_WORKERS_"
 DEFAULT_NAMESPACE = "cfw"

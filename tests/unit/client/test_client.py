@@ -15,7 +15,7 @@ from cf_workers.errors import (
 )
 from cf_workers.planning import WorkflowOptions
 from cf_workers.wire import FINISH_RUN, RUN_AGENT
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import FAILED, Engine
 from tests.support.offline import offline_client
 from tests.support.projects import write_project

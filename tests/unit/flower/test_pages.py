@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import FAILED, diamond, plan, step
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7*7 }}"

@@ -4,8 +4,9 @@ import pytest
 import redis
 
 from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.outcome import Outcome
 from cf_workers.workflows.reconciler import Reconciler, ReconcilerPolicy
-from cf_workers.workflows.record import NewRun, Outcome
+from cf_workers.workflows.record import NewRun
 from tests.support import eventually
 from tests.support.engine import FAILED, SUCCEEDED, Engine, FakeServer, diamond, fake_client, plan, step
 
