@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from cf_workers.agents.estimate import is_priced
-from cf_workers.application import Context
 from cf_workers.budgets import BudgetStatus, Ledger, Limit, Period, nanos_of, scope_of
 from cf_workers.errors import ConfigError
 from cf_workers.planning import Planned
-from cf_workers.project import BudgetsSection
-from cf_workers.project.budgets import RUN
 from cf_workers.workflows.history import History
 from cf_workers.workflows.record import RunStore
 
@@ -95,15 +92,3 @@ class Budgets:
             waiters = self._ledger.set(scope, nanos, per)
             self._store.unpark(waiters)
         return len(waiters)
-
-
-def declared_limits(context: Context) -> list[Limit]:
-    """Those of the project, if there is one, with the environment's amounts."""
-    given = context.settings.budgets
-    amounts = {"namespace": given.namespace_usd, "day": given.day_usd}
-    section = context.project.budgets if context.project_path is not None else BudgetsSection()
-    return [
-        *(one for one in section.applying((), None, amounts) if one.scope != RUN),
-        *section.agents.values(),
-        *section.workflows.values(),
-    ]

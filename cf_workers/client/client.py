@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cf_workers.answers import is_known
-from cf_workers.budgets import Ledger
-from cf_workers.client.budgeting import Budgets, declared_limits
+from cf_workers.budgets import Ledger, Limit
+from cf_workers.client.budgeting import Budgets
 from cf_workers.client.connection import Connection
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
@@ -28,6 +28,7 @@ from cf_workers.planning import (
     check_list_task,
     check_task,
     check_timeout,
+    declared_limits,
     plan_workflow,
     read_options,
     resolve_inputs,
@@ -334,7 +335,7 @@ class Client(Connection):
             Ledger(self._redis, self._keys, self.context.settings.budget_policy),
             self._store,
             self.history,
-            declared=lambda: declared_limits(self.context),
+            declared=self._declared_limits,
             reaching=self.reaching,
         )
 
@@ -365,6 +366,10 @@ class Client(Connection):
         )
         with self.reaching():
             return quoter.quote(planned, task=task, inputs=inputs, task_needed=task_needed)
+
+    def _declared_limits(self) -> list[Limit]:
+        found = self.context
+        return declared_limits(found.project if found.project_path is not None else None, found.settings)
 
     def _allowed(self, options: WorkflowOptions | None) -> WorkflowOptions:
         """The options with the project's features applied."""
