@@ -36,7 +36,7 @@ from cf_workers.planning import (
 from cf_workers.project import read_workflow_file, read_workflow_mapping
 from cf_workers.schedules import Ledger as ScheduleLedger
 from cf_workers.warming import Warmer
-from cf_workers.workflows.history import FINAL
+from cf_workers.workflows.outcome import FINAL
 from cf_workers.workflows.spec import Lane, WorkflowSpec
 
 Workflow = str | Path | Mapping[str, Any] | WorkflowSpec

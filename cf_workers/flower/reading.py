@@ -22,7 +22,8 @@ from cf_workers.reliability.queues import look_at_queues
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.explaining import Wait
 from cf_workers.workflows.graph import Graph
-from cf_workers.workflows.history import FINAL, History
+from cf_workers.workflows.history import History
+from cf_workers.workflows.outcome import FINAL
 
 RUNS_A_PAGE = 25
 _TIMEOUT_SECONDS = 3.0

@@ -1,15 +1,19 @@
-"""With what does executing a step begin, and with what does it end?"""
+"""With what does executing a step begin, and how may it and its run end?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Verdict = Literal[
     "run", "skip", "cancel", "lost", "done", "held", "waiting", "early", "over", "stale", "gone", "wire"
 ]
 Ended = Literal["succeeded", "failed", "skipped", "cancelled"]
+ENDED = frozenset(get_args(Ended))
+"""States in which a step stays."""
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
+"""Statuses in which a run stays."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cf_workers._redis import Keys, RedisClient, Script
 from cf_workers.wire import WIRE_VERSION
 from cf_workers.workflows.accounts import AccountsPolicy, account_of, sample_of, sampled_under, sums_of, today
-from cf_workers.workflows.outcome import Claim, Committed, Outcome
+from cf_workers.workflows.outcome import FINAL, Claim, Committed, Outcome
 from cf_workers.workflows.plan import PlannedStep, RunHeader
 
 Unparked = Literal["parked", "running", "gone"]
@@ -19,7 +19,6 @@ _UNPARKED: dict[int, Unparked] = {1: "parked", 0: "running", -1: "gone"}
 _CLAIM, _COMMIT, _DEFER, _UNPARK, _EXPLAIN, _BOOK_LOST = (
     Script(__package__, name) for name in ("claim", "commit", "defer", "unpark", "explain", "book_lost")
 )
-_RUN_ENDED = frozenset({"succeeded", "failed", "cancelled"})
 _STEP_UNDER_WAY = frozenset({"running", "retrying", "parked"})
 
 
@@ -305,6 +304,6 @@ def unpark(client: RedisClient, keys: Keys, waiters: Sequence[str]) -> list[Unpa
 
 def _is_awaited(record: Sequence[str | None], state: str | None, attempt: int) -> bool:
     status, stopping, current = record
-    if status is None or status in _RUN_ENDED or stopping or int(current or 0) != attempt:
+    if status is None or status in FINAL or stopping or int(current or 0) != attempt:
         return False
     return state is not None and json.loads(state)["s"] in _STEP_UNDER_WAY
