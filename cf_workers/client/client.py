@@ -250,11 +250,13 @@ class Client(Connection):
         planned = plan_workflow(
             spec, self.project, self.settings, self._allowed(options), task=task, inputs=values
         )
-        return self._quote(planned, task, values, task_needed=spec.is_list and task is None)
-
-    def quote_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Quote:
-        """The same for one execution of an agent; raises as `quote` does."""
-        return self._quote(self.check_execution(agent, task, options), task, {})
+        quoter = Quoter(
+            samples=self.accounts.samples,
+            day=self.accounts.day,
+            known=lambda step, call: is_known(self.context, self.cache, step, call),
+        )
+        with self.reaching():
+            return quoter.quote(planned, task=task, inputs=values, task_needed=spec.is_list and task is None)
 
     def workflow(self, workflow: Workflow) -> WorkflowSpec:
         """Read a workflow by name, from a file or from a mapping; one that was read is returned as it is.
@@ -355,17 +357,6 @@ class Client(Connection):
             launcher=self._launcher,
             history=self.history,
         )
-
-    def _quote(
-        self, planned: Planned, task: str | None, inputs: Mapping[str, str], *, task_needed: bool = False
-    ) -> Quote:
-        quoter = Quoter(
-            samples=self.accounts.samples,
-            day=self.accounts.day,
-            known=lambda step, call: is_known(self.context, self.cache, step, call),
-        )
-        with self.reaching():
-            return quoter.quote(planned, task=task, inputs=inputs, task_needed=task_needed)
 
     def _declared_limits(self) -> list[Limit]:
         found = self.context
