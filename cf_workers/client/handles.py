@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cf_workers.client.results import ExecutionResult, RunResult
 from cf_workers.errors import CancelledError, WaitTimeoutError
-from cf_workers.workflows.history import FINAL, History, RunEvent
+from cf_workers.workflows.history import History, RunEvent
+from cf_workers.workflows.outcome import FINAL
 
 if TYPE_CHECKING:
     from cf_workers.client.client import Client
