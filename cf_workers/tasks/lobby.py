@@ -16,6 +16,7 @@ import redis
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.prefixes import Prefixes
+from cf_workers.processor import blocking
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ class Lobby:
         if starts:
             threading.Thread(target=self._watch, name="lobby", daemon=True).start()
         try:
-            seat.told.wait(seconds)
+            with blocking():
+                seat.told.wait(seconds)
         finally:
             forget()
             with self._lock:

@@ -45,7 +45,11 @@ Planner = Callable[[str, ExecutionOptions, str], Planned]
 
 @dataclass(frozen=True)
 class Runtime:
-    """The collaborators of one worker process."""
+    """The collaborators of one worker process.
+
+    Args:
+        woken: set when parked steps were woken that are to go on at once.
+    """
 
     client: RedisClient
     keys: Keys
@@ -65,6 +69,7 @@ class Runtime:
     warmer: Warmer
     batches: BatchLane | None = None
     outlast: Outlast = field(default_factory=Outlast)
+    woken: threading.Event = field(default_factory=threading.Event)
 
     @property
     def batch_policy(self) -> BatchPolicy | None:
