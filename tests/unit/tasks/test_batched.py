@@ -490,8 +490,21 @@ def test_a_step_without_money_waits_and_goes_into_no_batch(night):
     night.tick(after=61)
 
     assert "the budget day" in said
+    assert "cf-workers budget set day" in said
     assert night.provider.batches == {}
     night.engine.store.unpark(night.budgets.set("day", 10**9))
+    assert night.execute(header) == "waiting for a message batch"
+
+
+def test_a_step_waits_for_money_that_others_have_put_aside_and_is_told_so(night):
+    header = budgeted(night, 1_000_000_000)
+    limit = Limit("day", 1_000_000_000, "day", "park")
+    aside = night.budgets.reserve([limit], 999_999_999)
+
+    said = night.execute(header)
+
+    assert said == "calls in flight have reserved what is left of a budget"
+    night.engine.store.unpark(night.budgets.settle(aside, 0))
     assert night.execute(header) == "waiting for a message batch"
 
 
