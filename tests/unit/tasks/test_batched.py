@@ -483,6 +483,19 @@ def test_money_is_put_aside_while_a_row_waits_and_what_it_cost_is_spent(night):
     assert (day_of(night).reserved, day_of(night).spent) == (0, round(HAIKU_BATCH * 1e9))
 
 
+def test_rows_whose_requests_are_too_large_for_one_batch_go_out_in_two(worker, monkeypatch):
+    night = Night(worker, ServerTime(monkeypatch), max_bytes=20_000)
+    monkeypatch.setattr(runtime, "_factory", lambda: worker.runtime)
+    monkeypatch.setattr(runtime, "_current", None)
+    header = night.record(step("a", task="a" * 12_000), step("b", task="b" * 12_000))
+    for one in ("a", "b"):
+        night.execute(header, one)
+
+    night.tick(after=61)
+
+    assert [len(batch.requests) for batch in night.provider.batches.values()] == [1, 1]
+
+
 def test_a_step_without_money_waits_and_goes_into_no_batch(night):
     header = budgeted(night, 1)
 
