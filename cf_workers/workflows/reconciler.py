@@ -15,7 +15,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,9 +34,9 @@ from cf_workers.workflows.repeats import Repeats
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
+_SENT_AT_ONCE = 50
 _PATIENT_AT_ONCE = 100
 """Runs waiting in full queues whose steps are read in one pass: a millisecond each, taken from who works."""
-_PUBLISHERS = 6
 Empty: TypeAlias = KeyedCache[str, bool]
 """Whether a queue is empty, asked once a pass: looking at a queue takes a connection."""
 _WOKEN = 0.0
@@ -204,21 +203,28 @@ class Reconciler:
         members = woken + [member for member in due if member not in left]
         if not members:
             return
-        attempts = self._attempts([member.split("\t")[0] for member in members])
-
-        def published(member: str, attempt: str | None) -> bool:
-            run, step = member.split("\t")
-            self._sent.pop((run, step), None)
-            return attempt is not None and self._send(run, int(attempt), step, moment)
-
         # before they are sent: a step may park again and be woken again before all of them are
         again = moment + self.policy.resend_seconds
         self._client.zadd(self._keys.parked, dict.fromkeys(members, again), xx=True)
         self._repeats.note_sent(members, repeats, again=again, now=moment)
-        # in parallel: publishing is waiting, and who was woken waits for all that are published before
-        with ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="release") as pool:
-            sent = dict(zip(members, pool.map(published, members, attempts), strict=True))
-        if gone := [member for member in members if not sent[member]]:
+        # not all at once: who was woken first need not wait until messages are made for all others
+        for start in range(0, len(members), _SENT_AT_ONCE):
+            self._send_parked(members[start : start + _SENT_AT_ONCE], moment)
+
+    def _send_parked(self, members: Sequence[str], now: float) -> None:
+        """Publish parked steps in one round trip, and let go of those whose runs are there no more."""
+        wanted, gone = [], []
+        steps = [member.split("\t") for member in members]
+        attempts = self._attempts([run for run, _ in steps])
+        for (run, step), attempt in zip(steps, attempts, strict=True):
+            header = None if attempt is None else self._header(run, int(attempt))
+            if header is None:
+                gone.append(f"{run}\t{step}")
+            else:
+                wanted.append((header, step))
+        self._launcher.send_all(wanted)
+        self._sent.update({(header.run, step): (now, 1) for header, step in wanted})
+        if gone:
             self._client.zrem(self._keys.parked, *gone)
 
     def _due_parked(self, moment: float, most: int) -> dict[str, float]:
