@@ -129,6 +129,16 @@ class Project:
             raise self._unknown_agent(name)
         return entry
 
+    def agent_problems(self, name: str) -> tuple[Problem, ...]:
+        """Why an agent cannot be used, as far as can be said without reading its files.
+
+        Raises:
+            UnknownAgentError: there is none of that name.
+        """
+        entry = self.entry(name)
+        found = [*self._duplicates(entry.place), *entry_problems(entry, self.root, str(self.path))]
+        return tuple(self.located(found))
+
     def agent(self, name: str) -> AgentDefinition:
         """An agent with its files as they are now.
 
