@@ -47,7 +47,9 @@ RUN = "run"
 @click.option("--no-cache", is_flag=True, help="Ask again even if the answer is known.")
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Its budget.")
-@click.option("--no-memory", is_flag=True, help="Accepted for old scripts: no prompt holds earlier executions.")
+@click.option(
+    "--no-memory", is_flag=True, help="Accepted for old scripts: agents never remember earlier executions."
+)
 def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any) -> None:
     """Run AGENT on TASK and print its answer.
 

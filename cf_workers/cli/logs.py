@@ -1,4 +1,4 @@
-"""What does a person at the command line see of the log? Sentences: fields are for whoever reads many lines."""
+"""What does a person at the command line see of the log? Sentences; fields are for those who search it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from cf_workers.cli.output import warn
 
 _SENTENCES = {
-    "cache.secret_generated": None,  # nothing to be done now; `cf-workers doctor` advises a secret of one's own
+    "cache.secret_generated": None,  # nothing to be done now; `doctor` advises one of your own
     "cache.failed": "the response cache does not answer ({0}); going on without it",
     "cache.unusable": "the response cache cannot be used: {0}",
     "model.warning": "{1}",
