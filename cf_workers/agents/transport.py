@@ -74,7 +74,7 @@ class InterruptibleStream(httpcore2.NetworkStream):
             try:
                 secure._board(timeout)
                 wrapped.do_handshake()
-            except BaseException:
+            except BaseException:  # a cancel as well: nobody else has this socket to close it
                 secure.close()
                 raise
         return secure

@@ -116,7 +116,7 @@ class Courier:
             self._advance(one, go_on)
         except redis.RedisError:
             raise
-        except Exception:
+        except Exception:  # whatever it is: it is counted, told with its trace, and tried again later
             log.exception("batch.failed pack=%s", one.id)
             self._tally["failed_packs"] += 1
             self._packs.look_at(one, self._clock() + self.policy.busy_seconds)

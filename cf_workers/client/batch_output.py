@@ -52,7 +52,7 @@ class BatchOutput(AbstractContextManager["BatchOutput"]):
         try:
             named = self._named(input_digest, ordered)
             self._cut_torn_end()
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else has the descriptor, and with it the lock
             os.close(self._descriptor)
             raise
         self.batch = named.batch

@@ -121,6 +121,6 @@ def _replace(target: Path, text: str) -> None:
             os.fsync(file.fileno())
         shutil.copymode(target, temporary)
         Path(temporary).replace(target)
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: half of a file is not left behind
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -87,7 +87,7 @@ class Budgeted:
         except CfWorkersError as error:
             self._settle(reservation, _paid(call, error))
             raise
-        except BaseException:
+        except BaseException:  # a defect, or the end of the process: nobody knows what was billed
             self._settle(reservation, None)
             raise
         self._settle(reservation, cost_nanos(answer.reply.model, answer.reply.usage))
