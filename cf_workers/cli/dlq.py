@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cf_workers.cli.output import columns, notice, print_document, seconds_text
-from cf_workers.cli.session import Noun, session
+from cf_workers.cli.session import Count, Noun, session
 from cf_workers.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def dlq() -> None:
 
 
 @dlq.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--limit", type=Count(1, 1000), default=100, show_default=True)
 def list_letters(limit: int) -> None:
     """List dead letters, the newest first."""
     with _client() as client:

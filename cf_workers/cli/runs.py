@@ -21,7 +21,7 @@ from cf_workers.cli.output import (
 )
 from cf_workers.cli.report import run_report
 from cf_workers.cli.run_workflow import conclude, detached, watched
-from cf_workers.cli.session import Noun, session
+from cf_workers.cli.session import Count, Noun, session
 
 if TYPE_CHECKING:
     from cf_workers.cli.workforce import Workforce
@@ -37,8 +37,8 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="Pass over so many newer ones.")
+@click.option("--limit", type=Count(1, 1000), default=20, show_default=True)
+@click.option("--offset", type=Count(min=0), default=0, help="Pass over so many newer ones.")
 def list_runs(limit: int, offset: int) -> None:
     """List runs and executions, the newest first."""
     with _client() as client:
