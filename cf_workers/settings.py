@@ -22,11 +22,11 @@ from pydantic_settings import (
 )
 
 from cf_workers.agents.models import DEFAULT_MODEL
-from cf_workers.agents.prices import NANOS
 from cf_workers.batches import API_MAX_BYTES, API_MAX_QUEUED_ROWS, API_MAX_ROWS, BatchPolicy
 from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
 from cf_workers.errors import ConfigError
+from cf_workers.money import NANOS
 from cf_workers.prefixes import WarmingPolicy
 from cf_workers.project import Project
 from cf_workers.project.problems import nearest

@@ -21,6 +21,7 @@ from cf_workers.cli.output import (
 )
 from cf_workers.cli.session import Amount, Count, Verb, session
 from cf_workers.errors import ConfigError, InputError
+from cf_workers.money import usd
 
 if TYPE_CHECKING:
     from cf_workers.answers import KnownAnswers
@@ -99,9 +100,7 @@ def _tell_choice(planned: Planned, task: str) -> None:
 
     definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
     call = call_for(definition, step, task=task)
-    likely, most = (
-        cost_text(None if nanos is None else nanos / 1e9) for nanos in (likely_nanos(call), most_nanos(call))
-    )
+    likely, most = (cost_text(usd(nanos)) for nanos in (likely_nanos(call), most_nanos(call)))
     notice(f"model {step.model} ({step.chosen}): about {likely}, at most {most} a call")
 
 

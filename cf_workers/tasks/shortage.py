@@ -8,6 +8,7 @@ import redis
 
 from cf_workers.budgets import Exhausted, Ledger, Limit, dollars
 from cf_workers.errors import BudgetError
+from cf_workers.money import usd
 from cf_workers.tasks.answering import Caller, NotNow
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ def exhausted_error(short: Exhausted) -> BudgetError:
             if short.account
             else "raise it with --max-cost, or lower --max-tokens",
             "scope": scope,
-            "budget_usd": short.limit.nanos / 1e9,
-            "wanted_usd": short.wanted / 1e9,
+            "budget_usd": usd(short.limit.nanos),
+            "wanted_usd": usd(short.wanted),
         },
     )
 

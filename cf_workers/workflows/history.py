@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.errors import CfWorkersError, DefinitionMissingError, InputError, restore_error
+from cf_workers.money import usd
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.plan import Plan, PlannedStep
 from cf_workers.workflows.record import unknown_run
@@ -18,7 +19,6 @@ FINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 _ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 _STATUS_FIELDS = ("status", "running", "parked")
-_NANOS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ def _run_document(
         "input_tokens": int(record.get("input_tokens", 0)),
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
-        "saved_cost": int(record.get("saved_nanos", 0)) / _NANOS,
+        "saved_cost": usd(int(record.get("saved_nanos", 0))),
         **_prompt_cache(steps.values()),
         "lost_calls": int(record.get("lost_calls", 0)),
     }
@@ -355,7 +355,7 @@ def _status(record: Mapping[str, Any]) -> str:
 def _cost_usd(record: Mapping[str, str]) -> float | None:
     if int(record.get("unpriced", 0)):
         return None
-    return int(record.get("cost_nanos", 0)) / _NANOS
+    return usd(int(record.get("cost_nanos", 0)))
 
 
 def _seconds(value: Any) -> float | None:
