@@ -21,6 +21,7 @@ import httpx2
 
 from cf_workers.agents import flight
 from cf_workers.errors import ConfigError
+from cf_workers.processor import blocking
 
 SOCKET_OPTIONS: tuple[tuple[int, int, int], ...] = tuple(
     (level, getattr(socket, name), value)
@@ -34,6 +35,8 @@ SOCKET_OPTIONS: tuple[tuple[int, int, int], ...] = tuple(
     if hasattr(socket, name)
 )
 """Those of the SDK's own client: a peer that vanished is noticed although nothing is sent."""
+_SENT_AT_ONCE = 16_384
+"""Bytes that the socket's buffer takes without a wait (the second figure of Linux's `net.ipv4.tcp_wmem`)."""
 
 
 class InterruptibleStream(httpcore2.NetworkStream):
@@ -46,7 +49,8 @@ class InterruptibleStream(httpcore2.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _as_core_errors(httpcore2.ReadTimeout, httpcore2.ReadError):
             self._board(timeout)
-            return self._socket.recv(max_bytes)
+            with blocking():
+                return self._socket.recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer:
@@ -55,7 +59,8 @@ class InterruptibleStream(httpcore2.NetworkStream):
             self._board(timeout)
             view = memoryview(buffer)
             while view:
-                view = view[self._socket.send(view) :]
+                with blocking() if len(view) > _SENT_AT_ONCE else contextlib.nullcontext():
+                    view = view[self._socket.send(view) :]
 
     def close(self) -> None:
         if self._flight is not None:
@@ -73,7 +78,8 @@ class InterruptibleStream(httpcore2.NetworkStream):
             secure = InterruptibleStream(wrapped)
             try:
                 secure._board(timeout)
-                wrapped.do_handshake()
+                with blocking():
+                    wrapped.do_handshake()
             except BaseException:  # a cancel as well: nobody else has this socket to close it
                 secure.close()
                 raise
@@ -119,9 +125,9 @@ class InterruptibleBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         source = None if local_address is None else (local_address, 0)
         with _as_core_errors(httpcore2.ConnectTimeout, httpcore2.ConnectError):
-            return InterruptibleStream(
-                flight.dial(host, port, timeout, socket_options or SOCKET_OPTIONS, source)
-            )
+            with blocking():
+                sock = flight.dial(host, port, timeout, socket_options or SOCKET_OPTIONS, source)
+            return InterruptibleStream(sock)
 
 
 class InterruptibleTransport(httpx2.BaseTransport):

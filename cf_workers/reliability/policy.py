@@ -22,6 +22,8 @@ class ReliabilityPolicy:
         heartbeat_every: between two touches.
         reserves: by queue, the share of a worker's slots that it leaves free for the other queues.
         spare: by queue, how many slots it has on top, for threads only.
+        computing: threads that compute at once while others wait in order. Enough that the processor does not
+            lie idle while some of them ask Redis, which a step does nine times.
     """
 
     requeue_delay: float = 2.0
@@ -30,6 +32,7 @@ class ReliabilityPolicy:
     heartbeat_every: float = 5.0
     reserves: Mapping[str, float] = field(default_factory=dict)
     spare: Mapping[str, int] = field(default_factory=dict)
+    computing: int = 8
 
 
 def attach(app: Any, policy: ReliabilityPolicy) -> None:

@@ -17,6 +17,7 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import WorkerLostError
 from celery.worker import state
 
+from cf_workers.processor import Processor
 from cf_workers.reliability.cancellation import Reason, token_for
 from cf_workers.reliability.ledger import ledger
 from cf_workers.reliability.policy import policy_of
@@ -69,6 +70,7 @@ class TaskPool(BasePool):
         self.limit = int(self.limit or 0)
         self.spare = self.policy.spare
         self._crew = ThreadCrew(self.limit + self._spare_threads)
+        self._processor = Processor(self.policy.computing)
         self._smallest = min(self.limit, 1)
         self._running: dict[int, Running] = {}
         self._hub: Any = None
@@ -97,9 +99,10 @@ class TaskPool(BasePool):
 
         def job() -> None:
             try:
-                if accept_callback:
-                    accept_callback(os.getpid(), time.monotonic())
-                self._settle(target, args or (), kwargs or {}, callback, error_callback)
+                with self._processor.use():
+                    if accept_callback:
+                        accept_callback(os.getpid(), time.monotonic())
+                    self._settle(target, args or (), kwargs or {}, callback, error_callback)
             except BaseException as error:  # noqa: BLE001 - whatever escapes, the message and the slot come back
                 self._requeue(running, error)
             finally:

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import redis
 
+from cf_workers import processor
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class Outlast:
         policy: OutagePolicy | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = processor.sleep,
     ) -> None:
         self.policy = policy or OutagePolicy()
         self._clock = clock
