@@ -4,21 +4,30 @@ No claims, no fences, no commit, no records of steps, no retries, no reconciler,
 mechanism costs on this machine. Never to be used for work.
 
     REDIS=redis://... celery -A sketch worker -P threads -c 100
+
+With the arguments of `messages.create` in SKETCH_REQUEST, as JSON, the steps of runs that ask for it make that
+call of the SDK: the least that a step can cost which asks a model.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from celery import Celery, Signature, group, states
 from celery.app.task import Context
 
+if TYPE_CHECKING:
+    import anthropic
+
 URL = os.environ.get("REDIS", "redis://127.0.0.1:6379/0")
 END = "(end)"
+_REQUEST = json.loads(os.environ.get("SKETCH_REQUEST", "{}"))
 
 app = Celery("sketch", broker=URL, backend=URL, set_as_current=False)
 app.conf.update(task_acks_late=True, task_ignore_result=True, worker_prefetch_multiplier=1)
@@ -29,8 +38,12 @@ def connect(url: str) -> None:
     app.conf.update(broker_url=url, result_backend=url)
 
 
-def start(dependencies: Mapping[str, Sequence[str]]) -> str:
-    """Record the run, size every join, publish the roots as one group; returns the run's id."""
+def start(dependencies: Mapping[str, Sequence[str]], *, calls: bool = False) -> str:
+    """Record the run, size every join, publish the roots as one group; returns the run's id.
+
+    Args:
+        calls: whether each step makes a call of the SDK.
+    """
     run = uuid.uuid4().hex
     feeds: dict[str, list[str]] = {}
     for step, ups in dependencies.items():
@@ -40,7 +53,8 @@ def start(dependencies: Mapping[str, Sequence[str]]) -> str:
     waits = {**dependencies, END: last}
     for step in last:
         feeds[step] = [END]
-    app.backend.client.set(f"run:{{{run}}}", json.dumps({"waits": waits, "feeds": feeds}), ex=3600)
+    record = {"waits": waits, "feeds": feeds, "calls": calls}
+    app.backend.client.set(f"run:{{{run}}}", json.dumps(record), ex=3600)
     for step, ups in waits.items():
         if len(ups) > 1:
             app.backend.set_chord_size(_join(run, step), len(ups))
@@ -62,8 +76,10 @@ def wait(run: str, timeout: int = 60) -> float:
 
 @app.task
 def execute_step(run: str, step: str) -> None:
-    """A step that does nothing, and releases what waits for it."""
+    """A step that does nothing, or makes one call, and releases what waits for it."""
     record = json.loads(app.backend.client.get(f"run:{{{run}}}"))
+    if record["calls"]:
+        _sdk().messages.create(**_REQUEST)
     ready = []
     for successor in record["feeds"].get(step, []):
         ups = record["waits"][successor]
@@ -85,6 +101,13 @@ def finish(run: str) -> None:
     """The join of all last steps."""
     app.backend.client.rpush(f"done:{{{run}}}", time.time())
     app.backend.client.expire(f"done:{{{run}}}", 3600)
+
+
+@functools.cache
+def _sdk() -> anthropic.Anthropic:
+    import anthropic
+
+    return anthropic.Anthropic(max_retries=0)
 
 
 def _join(run: str, step: str) -> str:

@@ -167,8 +167,8 @@ class Stack:
         return self.start(name, *argv, env=env)
 
     @contextlib.contextmanager
-    def sketch_worker(self, *, threads: int, database: int) -> Iterator[Child]:
-        """A worker of the peer, `sketch.py`."""
+    def sketch_worker(self, *, threads: int, database: int, request: Mapping[str, Any]) -> Iterator[Child]:
+        """A worker of the peer, `sketch.py`, which can make this request."""
         argv = (
             "celery",
             "-A",
@@ -181,7 +181,13 @@ class Stack:
             "-n",
             "sketch@benchmark",
         )
-        env = {"REDIS": self.redis_url(database), "PYTHONPATH": str(ROOT / "benchmarks")}
+        env = {
+            "REDIS": self.redis_url(database),
+            "PYTHONPATH": str(ROOT / "benchmarks"),
+            "SKETCH_REQUEST": json.dumps(request),
+            "ANTHROPIC_BASE_URL": self.simulator_url,
+            "ANTHROPIC_API_KEY": "sk-benchmark",
+        }
         child = self.start("sketch", *argv, env=env)
         try:
             self.wait_for_worker(child, database)

@@ -30,8 +30,8 @@ from cf_workers.cache import (
 from cf_workers.errors import ConfigError
 from cf_workers.money import usd
 from cf_workers.planning import Planned
+from cf_workers.workflows.outcome import Outcome
 from cf_workers.workflows.plan import PlannedStep
-from cf_workers.workflows.record import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +177,14 @@ def is_cacheable(context: Context, step: PlannedStep) -> bool:
     if not section.enabled or step.cacheable is not None:
         return section.enabled and bool(step.cacheable)
     return step.agent not in section.exclude_agents
+
+
+def is_known(context: Context, cache: Cache, step: PlannedStep, call: AgentCall) -> bool | None:
+    """Whether the cache would answer a call of a step; `None` if its answer is not kept."""
+    if not cache.policy.enabled or not is_cacheable(context, step):
+        return None
+    found = cache.inspect(key_of(call, context.settings.answers_namespace))
+    return found is not None and not found.stale
 
 
 def entry_of(call: AgentCall, reply: AgentReply, *, workflow: str) -> Entry | None:

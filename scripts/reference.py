@@ -25,7 +25,7 @@ from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.settings import PREFIX, Settings
 from cf_workers.workflows.liveness import LivenessPolicy
 from cf_workers.workflows.reconciler import ReconcilerPolicy
-from cf_workers.workflows.record import RecordPolicy
+from cf_workers.workflows.steps import RecordPolicy
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "reference"

@@ -110,10 +110,6 @@ class Usage(BaseModel):
         """All tokens of the prompt: uncached, written and read."""
         return self.input_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
 
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.output_tokens
-
 
 @dataclass(frozen=True)
 class AgentReply:

@@ -84,7 +84,7 @@ class AnthropicProvider:
     """Asks Claude, from any number of threads at once."""
 
     def __init__(self, policy: ProviderPolicy | None = None) -> None:
-        self._policy = policy or ProviderPolicy()
+        self.policy = policy or ProviderPolicy()
         self._clients: list[anthropic.Anthropic] = []
         self._inherited: list[Any] = []
         self._reset()
@@ -184,7 +184,7 @@ class AnthropicProvider:
         from cf_workers.agents.transport import InterruptibleTransport, proxy_for
 
         _keep_prompts_out_of_logs()
-        policy = self._policy
+        policy = self.policy
         ssl_context = httpx2.create_ssl_context()
         timeout = self._timeout(600)
         clients = []
@@ -217,18 +217,18 @@ class AnthropicProvider:
         import httpx2
 
         # A backstop: the flight's deadline comes first.
-        connect = self._policy.connect_timeout_seconds
+        connect = self.policy.connect_timeout_seconds
         return httpx2.Timeout(seconds + 1, connect=connect, pool=connect)
 
     def _converse(
         self, call: AgentCall, flight: Flight, billed: list[Usage], began: Callable[[], object] | None
     ) -> AgentReply:
-        request = build_request(call, cache_ttl=self._policy.cache_ttl)
-        streamed = began is not None or call.max_tokens > self._policy.stream_above_tokens
+        request = build_request(call, cache_ttl=self.policy.cache_ttl)
+        streamed = began is not None or call.max_tokens > self.policy.stream_above_tokens
         turn_once = partial(self._stream, began=_once(began)) if streamed else self._create
         timeout = self._timeout(call.timeout_seconds)
         text = ""
-        for _ in range(self._policy.max_turns):
+        for _ in range(self.policy.max_turns):
             flight.check()
             flight.answered, flight.request_id = False, None
             message, headers = turn_once(request, timeout, billed)
@@ -239,7 +239,7 @@ class AnthropicProvider:
             said = {"role": "assistant", "content": message["content"]}
             request = {**request, "messages": [*request["messages"], said]}
         raise verdict.bad_reply(
-            f"The model paused its turn {self._policy.max_turns} times without coming to an end.",
+            f"The model paused its turn {self.policy.max_turns} times without coming to an end.",
             kind="paused",
         )
 

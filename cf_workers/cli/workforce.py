@@ -17,7 +17,7 @@ from cf_workers.cli.companions import Companion, leaving_on_sigterm
 from cf_workers.cli.output import notice, warn
 from cf_workers.errors import CfWorkersError, NoWorkerError
 from cf_workers.wire import CONTROL, INTERACTIVE
-from cf_workers.workflows.history import FINAL
+from cf_workers.workflows.outcome import FINAL
 from cf_workers.workflows.plan import queue_of
 from cf_workers.workflows.spec import Lane
 

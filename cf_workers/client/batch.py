@@ -26,7 +26,7 @@ from cf_workers.errors import (
 from cf_workers.money import NANOS, usd
 from cf_workers.planning import WorkflowOptions
 from cf_workers.project.batch_files import Entry
-from cf_workers.workflows.history import FINAL
+from cf_workers.workflows.outcome import FINAL
 
 if TYPE_CHECKING:
     from cf_workers.client.client import Client

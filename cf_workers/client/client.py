@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-from uuid import uuid4
+from typing import Any
 
-import redis
-from celery import Celery, Signature
-from kombu.exceptions import OperationalError
-
-from cf_workers._redis import Keys, connect, describe_url
-from cf_workers.agents.definition import AgentCall
-from cf_workers.answers import is_cacheable, key_of, open_cache
-from cf_workers.application import Context, open_context
+from cf_workers.answers import is_known
 from cf_workers.budgets import Ledger, Limit
-from cf_workers.cache import Cache
 from cf_workers.client.budgeting import Budgets
+from cf_workers.client.connection import Connection
 from cf_workers.client.handles import ExecutionHandle, RunHandle
 from cf_workers.client.operations import Operations
 from cf_workers.client.quote import Quote, Quoter
+from cf_workers.client.records import new_execution, new_run
 from cf_workers.client.results import Outcome
 from cf_workers.client.schedules import Schedules
 from cf_workers.client.short_cut import ShortCut
-from cf_workers.errors import CfWorkersError, InputError, NoWorkerError, ServerUnreachableError
+from cf_workers.errors import CfWorkersError, InputError
 from cf_workers.planning import (
     ExecutionOptions,
     Planned,
@@ -37,36 +28,22 @@ from cf_workers.planning import (
     check_list_task,
     check_task,
     check_timeout,
+    declared_limits,
     plan_workflow,
     read_options,
-    record_options,
     resolve_inputs,
 )
-from cf_workers.project import BudgetsSection, Project, parse_workflow, read_workflow_file
-from cf_workers.project.budgets import RUN
-from cf_workers.project.problems import project_error
-from cf_workers.reliability import install
-from cf_workers.reliability.connection import BrokerRefusedError
+from cf_workers.project import read_workflow_file, read_workflow_mapping
 from cf_workers.schedules import Ledger as ScheduleLedger
-from cf_workers.settings import Settings
 from cf_workers.warming import Warmer
-from cf_workers.wire import INTERACTIVE, RUN_AGENT
-from cf_workers.workflows.accounts import Accounts
-from cf_workers.workflows.dead_letters import DeadLetters
-from cf_workers.workflows.definitions import Definitions
-from cf_workers.workflows.history import FINAL, History
-from cf_workers.workflows.joins import Joins
-from cf_workers.workflows.launcher import Launcher
-from cf_workers.workflows.liveness import live_workers
-from cf_workers.workflows.plan import PlannedStep
-from cf_workers.workflows.record import NewRun, RunStore
+from cf_workers.workflows.outcome import FINAL
 from cf_workers.workflows.spec import Lane, WorkflowSpec
 
-Workflow = str | Path | Mapping[str, Any]
-"""A workflow of the project by its name, a file that holds one, or one as a mapping."""
+Workflow = str | Path | Mapping[str, Any] | WorkflowSpec
+"""A workflow of the project by its name, a file that holds one, one as a mapping, or one that was read."""
 
 
-class Client:
+class Client(Connection):
     """Enqueues work and follows it; safe to use from many threads.
 
     Everything is validated before anything is enqueued: input that cannot work costs nothing.
@@ -76,58 +53,6 @@ class Client:
         redis_url: the server; that of the settings if not given, the project's embedded one if none is set.
         announce: told, in a sentence for a person, when an embedded server was started.
     """
-
-    def __init__(
-        self,
-        config: str | Path | None = None,
-        redis_url: str | None = None,
-        *,
-        announce: Callable[[str], object] | None = None,
-    ) -> None:
-        self._open = partial(open_context, config=config, redis_url=redis_url, announce=announce)
-
-    @cached_property
-    def context(self) -> Context:
-        """Project, settings and server of this client, opened when first needed.
-
-        Raises:
-            ConfigError: a setting cannot be used, or the named project is not there.
-            ServerUnreachableError: the embedded server does not start.
-        """
-        return self._open()
-
-    @cached_property
-    def warmer(self) -> Warmer:
-        """What is to be in the cache before anybody asks, and what is."""
-        return Warmer(self.context, lambda: self.cache)
-
-    @cached_property
-    def local(self) -> Context:
-        """Project and settings, which need no server; without a configured one it names none.
-
-        Raises:
-            ConfigError: a setting cannot be used, or the named project is not there.
-        """
-        return self.__dict__.get("context") or self._open(need_server=False)
-
-    @property
-    def project(self) -> Project:
-        """The project as it is now; needs no server.
-
-        Raises:
-            ConfigError: there is none, or its file cannot be read.
-        """
-        return self.local.project
-
-    @property
-    def project_path(self) -> Path | None:
-        """The project file; `None` where there is none. Needs no server."""
-        return self.local.project_path
-
-    @property
-    def settings(self) -> Settings:
-        """The settings in force; needs no server."""
-        return self.local.settings
 
     def submit(
         self,
@@ -175,7 +100,7 @@ class Client:
             }
         )
         planned = self.check_execution(agent, task, options)
-        message, new = self._prepared(agent, task, planned, options, idempotency_key)
+        message, new = new_execution(self._app, task, planned, options, idempotency_key)
         with self.reaching():
             self.budgets.refuse_unpriced(planned)
             found = self._launcher.record(new, planned.definitions)
@@ -200,7 +125,7 @@ class Client:
         answer = self._short_cut.answer(planned, task)
         if answer is None:
             return None
-        _, new = self._prepared(agent, task, planned, chosen, None)
+        _, new = new_execution(self._app, task, planned, chosen, None)
         with self.reaching():
             self._launcher.record(new, planned.definitions)
             self._short_cut.conclude(new, answer)
@@ -219,21 +144,21 @@ class Client:
         Returns:
             One outcome each, in order; an invalid one does not disturb the others.
         """
-        submitted = [_outcome_of(lambda c=call: self.submit(*c, **options)) for call in calls]  # type: ignore[misc]
-        outcomes = []
-        for handle in submitted:
-            if isinstance(handle, CfWorkersError):
-                outcomes.append(Outcome(error=handle))
-                continue
-            result = _outcome_of(lambda h=handle: h.result(timeout))  # type: ignore[misc]
-            outcomes.append(
-                Outcome(error=result) if isinstance(result, CfWorkersError) else Outcome(result=result)
-            )
-        return outcomes
+
+        def submitted(agent: str, task: str) -> ExecutionHandle | Outcome:
+            try:
+                return self.submit(agent, task, **options)
+            except CfWorkersError as error:
+                return Outcome(error=error)
+
+        under_way = [submitted(*call) for call in calls]
+        return [
+            one if isinstance(one, Outcome) else Outcome.of(partial(one.result, timeout)) for one in under_way
+        ]
 
     def start_workflow(
         self,
-        workflow: Workflow | WorkflowSpec,
+        workflow: Workflow,
         task: str | None = None,
         *,
         inputs: Mapping[str, str] | None = None,
@@ -245,7 +170,7 @@ class Client:
         """Enqueue a run of a workflow.
 
         Args:
-            workflow: its name in the project, a file that holds one, or one as a mapping.
+            workflow: its name in the project, a file that holds one, one as a mapping, or one that was read.
             task: shown to every step; needed by workflows that are plain lists.
             idempotency_key: a second start with the same key is the first one.
             timeout_seconds: bound on the whole run; the workflow's own if not given.
@@ -258,17 +183,14 @@ class Client:
         check_timeout(timeout_seconds)
         if max_cost_usd is not None:
             options = replace(options or WorkflowOptions(), max_cost_usd=max_cost_usd)
-        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
+        spec = self.workflow(workflow)
         values = resolve_inputs(spec, inputs or {})
         planned = self.check_workflow(spec, task, inputs=values, options=options)
-        name = uuid4().hex
-        new = NewRun(
-            run=name,
-            kind="workflow",
-            plan=planned.plan,
-            task=task,
-            inputs=values,
-            options=record_options(name, planned, options),
+        new = new_run(
+            planned,
+            task,
+            values,
+            options,
             timeout_seconds=timeout_seconds or spec.timeout_seconds,
             idempotency_key=idempotency_key,
         )
@@ -287,7 +209,7 @@ class Client:
 
     def check_workflow(
         self,
-        workflow: Workflow | WorkflowSpec,
+        workflow: Workflow,
         task: str | None = None,
         *,
         inputs: Mapping[str, str] | None = None,
@@ -299,7 +221,7 @@ class Client:
             InputError: the input cannot work.
         """
         settings = self.settings
-        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
+        spec = self.workflow(workflow)
         check_task(task, settings.max_task_chars)
         check_list_task(spec, task)
         values = resolve_inputs(spec, inputs or {})
@@ -307,7 +229,7 @@ class Client:
 
     def quote(
         self,
-        workflow: Workflow | WorkflowSpec,
+        workflow: Workflow,
         task: str | None = None,
         *,
         inputs: Mapping[str, str] | None = None,
@@ -323,27 +245,31 @@ class Client:
             InputError: the workflow cannot work.
             ServerUnreachableError: the server does not answer.
         """
-        spec = workflow if isinstance(workflow, WorkflowSpec) else self.workflow(workflow)
+        spec = self.workflow(workflow)
         values = {**{name: value for name, value in spec.inputs if value is not None}, **(inputs or {})}
         planned = plan_workflow(
             spec, self.project, self.settings, self._allowed(options), task=task, inputs=values
         )
-        return self._quote(planned, task, values, task_needed=spec.is_list and task is None)
-
-    def quote_execution(self, agent: str, task: str, options: ExecutionOptions | None = None) -> Quote:
-        """The same for one execution of an agent; raises as `quote` does."""
-        return self._quote(self.check_execution(agent, task, options), task, {})
+        quoter = Quoter(
+            samples=self.accounts.samples,
+            day=self.accounts.day,
+            known=lambda step, call: is_known(self.context, self.cache, step, call),
+        )
+        with self.reaching():
+            return quoter.quote(planned, task=task, inputs=values, task_needed=spec.is_list and task is None)
 
     def workflow(self, workflow: Workflow) -> WorkflowSpec:
-        """Read a workflow by name, from a file or from a mapping.
+        """Read a workflow by name, from a file or from a mapping; one that was read is returned as it is.
 
         Raises:
             InputError: there is none of that name, or it cannot be used; every problem is listed.
         """
-        if isinstance(workflow, str) and not _is_path(workflow):
-            return self.project.workflow(workflow)
+        if isinstance(workflow, WorkflowSpec):
+            return workflow
         if isinstance(workflow, Mapping):
-            return _parsed(str(workflow.get("name") or "workflow"), workflow)
+            return read_workflow_mapping(workflow)
+        if isinstance(workflow, str) and not (workflow.endswith(".json") or "/" in workflow):
+            return self.project.workflow(workflow)
         return read_workflow_file(Path(workflow), self.project)
 
     def run(self, run: str) -> RunHandle:
@@ -361,13 +287,7 @@ class Client:
             UnknownRunError: there is none of that id.
         """
         with self.reaching():
-            verdict, running, attempt = self._store.stop(run, "cancelled")
-            if verdict == "stopping" and running == 0:
-                ended, _ = self._store.finish(run, attempt)
-                header = self._store.header(run, attempt)
-                if ended == "ended":
-                    self._launcher.forget(header)
-                self._launcher.finish(header)
+            self._launcher.cancel(run)
             return self.history.status(run)
 
     def check_retry(self, run: str) -> None:
@@ -395,33 +315,6 @@ class Client:
         with self.reaching():
             return self._launcher.restart(run)
 
-    def workers(self, queue: str | None = None) -> list[dict[str, Any]]:
-        """What each living worker says of itself; only those that listen on `queue`, if given."""
-        with self.reaching():
-            found = live_workers(self._redis, self._keys, self.context.settings.liveness_policy)
-        return [worker for worker in found if queue is None or queue in worker["queues"]]
-
-    def require_worker(self, queue: str = INTERACTIVE) -> None:
-        """Make sure that somebody will do the work.
-
-        Raises:
-            NoWorkerError: nobody listens on the queue.
-        """
-        if not self.workers(queue):
-            raise NoWorkerError(
-                f"no worker listens on queue {queue!r} at {describe_url(self.context.redis_url)}",
-                {"hint": "start one with `celery -A cf_workers worker`", "queue": queue},
-            )
-
-    def ping(self) -> None:
-        """Make sure that the server answers.
-
-        Raises:
-            ServerUnreachableError: it does not.
-        """
-        with self.reaching():
-            self._redis.ping()
-
     @cached_property
     def operations(self) -> Operations:
         """The operator's side: guards and readiness."""
@@ -433,88 +326,26 @@ class Client:
         return Schedules(self, ScheduleLedger(self._redis, self._keys))
 
     @cached_property
+    def warmer(self) -> Warmer:
+        """What is to be in the cache before anybody asks, and what is."""
+        return Warmer(self.context, lambda: self.cache)
+
+    @cached_property
     def budgets(self) -> Budgets:
         """How much may still be spent, and ways to change that."""
         return Budgets(
             Ledger(self._redis, self._keys, self.context.settings.budget_policy),
             self._store,
             self.history,
-            declared=self._declared_budgets,
+            declared=self._declared_limits,
             reaching=self.reaching,
         )
-
-    @cached_property
-    def accounts(self) -> Accounts:
-        """What was executed and spent, day by day, and what executions took."""
-        return Accounts(self._redis, self._keys)
-
-    @cached_property
-    def history(self) -> History:
-        """The reading side: documents, listings, events."""
-        return History(self._redis, self._keys, self._definitions)
-
-    @cached_property
-    def dead_letters(self) -> DeadLetters:
-        """Steps that were given up because every worker that took them on died."""
-        return DeadLetters(self._redis, self._keys, self.context.settings.dead_letter_policy)
 
     def close(self) -> None:
         """Let go of connections and of the embedded server."""
         if "operations" in self.__dict__:
             self.operations.close()
-        if "_app" in self.__dict__:
-            self._app.close()
-        if "_redis" in self.__dict__:
-            self._redis.close()
-        if "context" in self.__dict__:
-            self.context.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @cached_property
-    def cache(self) -> Cache:
-        """The response cache of the fleet.
-
-        Raises:
-            ConfigError: in production no secret is set.
-        """
-        return open_cache(self.context)
-
-    @cached_property
-    def _redis(self) -> Any:
-        return connect(self.context.redis_url)
-
-    @cached_property
-    def _keys(self) -> Keys:
-        return Keys(self.context.settings.namespace)
-
-    @cached_property
-    def _definitions(self) -> Definitions:
-        return Definitions(self._redis, self._keys)
-
-    @cached_property
-    def _store(self) -> RunStore:
-        return RunStore(self._redis, self._keys, self._definitions, self.context.settings.record_policy)
-
-    @cached_property
-    def _app(self) -> Celery:
-        app = Celery("cf_workers", set_as_current=False)
-        app.conf.update(self.context.celery)
-        install(app)
-        return app
-
-    @cached_property
-    def _launcher(self) -> Launcher:
-        return Launcher(self._app, self._store, self._definitions, Joins(self._app))
+        super().close()
 
     @cached_property
     def _short_cut(self) -> ShortCut:
@@ -527,62 +358,9 @@ class Client:
             history=self.history,
         )
 
-    def _prepared(
-        self,
-        agent: str,
-        task: str,
-        planned: Planned,
-        options: ExecutionOptions,
-        idempotency_key: str | None,
-    ) -> tuple[Signature, NewRun]:
-        """The message of an execution, and the record to be made before it is sent."""
-        execution = uuid4().hex
-        message = self._app.signature(
-            RUN_AGENT,
-            args=(agent,),
-            options={
-                "task_id": execution,
-                "queue": planned.plan.steps[0].queue,
-                "argsrepr": f"agent={agent}",
-                "kwargsrepr": "{}",
-            },
-        )
-        new = NewRun(
-            run=execution,
-            kind="agent",
-            plan=planned.plan,
-            task=task,
-            options=record_options(execution, planned, options),
-            idempotency_key=idempotency_key,
-            message=dict(message),
-        )
-        return message, new
-
-    def _quote(
-        self, planned: Planned, task: str | None, inputs: Mapping[str, str], *, task_needed: bool = False
-    ) -> Quote:
-        quoter = Quoter(samples=self.accounts.samples, day=self.accounts.day, known=self._is_known)
-        with self.reaching():
-            return quoter.quote(planned, task=task, inputs=inputs, task_needed=task_needed)
-
-    def _is_known(self, step: PlannedStep, call: AgentCall) -> bool | None:
-        """Whether the cache would answer a call; `None` if its answer is not kept."""
-        if not self.cache.policy.enabled or not is_cacheable(self.context, step):
-            return None
-        found = self.cache.inspect(key_of(call, self.settings.answers_namespace))
-        return found is not None and not found.stale
-
-    def _declared_budgets(self) -> list[Limit]:
-        """Those of the project, if there is one, with the environment's amounts."""
-        given = self.settings.budgets
-        amounts = {"namespace": given.namespace_usd, "day": given.day_usd}
-        section = self.project.budgets if self.context.project_path is not None else BudgetsSection()
-        named = {*section.applying((), None, amounts)}
-        return [
-            *(one for one in named if one.scope != RUN),
-            *section.agents.values(),
-            *section.workflows.values(),
-        ]
+    def _declared_limits(self) -> list[Limit]:
+        found = self.context
+        return declared_limits(found.project if found.project_path is not None else None, found.settings)
 
     def _allowed(self, options: WorkflowOptions | None) -> WorkflowOptions:
         """The options with the project's features applied."""
@@ -590,52 +368,3 @@ class Client:
         if self.project.features.parallel_workflows_enabled:
             return chosen
         return replace(chosen, sequential=True)
-
-    @contextmanager
-    def reaching(self) -> Iterator[None]:
-        """Turn what Redis and the broker raise into an error that names the server, without its password.
-
-        Raises:
-            ServerUnreachableError: the server does not answer.
-        """
-        try:
-            yield
-        except redis.AuthenticationError:
-            raise ServerUnreachableError(
-                f"{describe_url(self.context.redis_url)} does not accept the user or password",
-                {"hint": "correct the ones in CF_WORKERS_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/0"},
-            ) from None
-        except BrokerRefusedError:
-            raise ServerUnreachableError(
-                f"{describe_url(self.context.broker_url)} does not accept the user, password or virtual host",
-                {"hint": "correct the ones in CF_WORKERS_BROKER_URL: amqp://USER:PASSWORD@HOST:PORT/VHOST"},
-            ) from None
-        except (redis.ConnectionError, redis.TimeoutError, OperationalError) as error:
-            broker = isinstance(error, OperationalError) and self.context.broker_url != self.context.redis_url
-            url = self.context.broker_url if broker else self.context.redis_url
-            name = "CF_WORKERS_BROKER_URL" if broker else "CF_WORKERS_REDIS_URL"
-            raise ServerUnreachableError(
-                f"no answer from {describe_url(url)}",
-                {
-                    "hint": f"is it running? its address is {name}",
-                    "cause": type(error).__name__,
-                },
-            ) from None
-
-
-def _outcome_of(do: Callable[[], Any]) -> Any:
-    try:
-        return do()
-    except CfWorkersError as error:
-        return error
-
-
-def _is_path(text: str) -> bool:
-    return text.endswith(".json") or "/" in text
-
-
-def _parsed(name: str, raw: Any) -> WorkflowSpec:
-    spec, problems = parse_workflow(name, raw, place="")
-    if spec is None:
-        raise project_error(f"workflow {name!r} cannot be used", problems)
-    return spec

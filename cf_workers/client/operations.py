@@ -89,18 +89,9 @@ class Operations:
 
     def readiness(self) -> Readiness:
         """Whether work can be done, with reasons; a server that does not answer is one of them."""
-        from cf_workers.health import Examiner, HealthPolicy
-        from cf_workers.reliability.queues import look_at_queues
+        from cf_workers.health import Examiner
 
-        settings = self._context.settings
-        return Examiner(
-            self._client,
-            Keys(settings.namespace),
-            guard=self._guard,
-            look=lambda queues: look_at_queues(self._app(), queues),
-            liveness=settings.liveness_policy,
-            policy=HealthPolicy(queue_age_seconds=settings.health.queue_age_seconds),
-        ).examine()
+        return Examiner.of(self._context.settings, self._client, self._look).examine()
 
     def queues(self) -> list[QueueState]:
         """The state of every queue of the broker.
@@ -108,10 +99,8 @@ class Operations:
         Raises:
             ServerUnreachableError: the broker does not answer.
         """
-        from cf_workers.reliability.queues import look_at_queues
-
         with self._reaching():
-            return look_at_queues(self._app(), QUEUES)
+            return self._look(QUEUES)
 
     def explain(self, run: str) -> Explanation:
         """What each step of a run waits for.
@@ -138,6 +127,11 @@ class Operations:
         """Let go of the connections."""
         if "_client" in self.__dict__:
             self._client.close()
+
+    def _look(self, queues: Sequence[str]) -> list[QueueState]:
+        from cf_workers.reliability.queues import look_at_queues
+
+        return look_at_queues(self._app(), queues)
 
     @cached_property
     def _client(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,14 @@ class Outcome:
 
     result: ExecutionResult | None = None
     error: CfWorkersError | None = None
+
+    @classmethod
+    def of(cls, wait: Callable[[], ExecutionResult]) -> Outcome:
+        """What waiting for an execution came to."""
+        try:
+            return cls(result=wait())
+        except CfWorkersError as error:
+            return cls(error=error)
 
     @property
     def ok(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from cf_workers.flower.drawing import Drawing, draw
 from cf_workers.workflows.explaining import Wait
 from cf_workers.workflows.graph import Graph
-from cf_workers.workflows.history import FINAL
+from cf_workers.workflows.outcome import FINAL
 from cf_workers.workflows.plan import FINISH
 
 _BADGES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,11 +19,11 @@ from cf_workers.errors import ConfigError, DefinitionMissingError
 from cf_workers.flower.pages import RunPage, RunsPage, run_page, runs_page
 from cf_workers.metrics import FleetCollector
 from cf_workers.reliability.queues import look_at_queues
-from cf_workers.resilience import Guard
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.explaining import Wait
 from cf_workers.workflows.graph import Graph
-from cf_workers.workflows.history import FINAL, History
+from cf_workers.workflows.history import History
+from cf_workers.workflows.outcome import FINAL
 
 RUNS_A_PAGE = 25
 _TIMEOUT_SECONDS = 3.0
@@ -98,14 +99,8 @@ def open_reading(context: Context, app: Any) -> Reading:
     client = connect(context.redis_url, max_connections=_CONNECTIONS, timeout_seconds=_TIMEOUT_SECONDS)
     keys = Keys(settings.namespace)
     operations = Operations(context, app=lambda: app, reaching=nullcontext)
-    collector = FleetCollector(
-        client,
-        keys,
-        guard=Guard(client, Keys(), settings.guard_policy),
-        look=lambda queues: look_at_queues(app, queues),
-        cache=_numbers_of_cache(context),
-        liveness=settings.liveness_policy,
-    )
+    look = partial(look_at_queues, app)
+    collector = FleetCollector.of(settings, client, look, cache=_numbers_of_cache(context))
     return Reading(client, keys, explain=lambda run: operations.explain(run).waits, collector=collector)
 
 

@@ -13,6 +13,7 @@ from kombu.exceptions import OperationalError
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.reliability.queues import LooksAtQueues
 from cf_workers.resilience import Guard, ScopeStatus
+from cf_workers.settings import Settings
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.liveness import LivenessPolicy, live_workers
 
@@ -95,6 +96,18 @@ class Examiner:
         self._liveness = liveness
         self.policy = policy or HealthPolicy()
         self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Settings, client: RedisClient, look: LooksAtQueues) -> Examiner:
+        """What looks at a namespace as its settings say."""
+        return cls(
+            client,
+            Keys(settings.namespace),
+            guard=Guard(client, Keys(), settings.guard_policy),
+            look=look,
+            liveness=settings.liveness_policy,
+            policy=HealthPolicy(queue_age_seconds=settings.health.queue_age_seconds),
+        )
 
     def examine(self) -> Readiness:
         """Look at everything; without a server there is nothing more to see."""

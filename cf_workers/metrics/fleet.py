@@ -22,6 +22,7 @@ from cf_workers.metrics.guards import guard_families
 from cf_workers.money import usd
 from cf_workers.reliability.queues import LooksAtQueues
 from cf_workers.resilience import Guard, ScopeStatus
+from cf_workers.settings import Settings
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.accounts import Accounts, today
 from cf_workers.workflows.liveness import LivenessPolicy, live_workers
@@ -86,6 +87,25 @@ class FleetCollector(Collector):
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._read: list[Metric] = []
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        client: RedisClient,
+        look: LooksAtQueues,
+        *,
+        cache: Callable[[], CacheStats] | None,
+    ) -> FleetCollector:
+        """What tells of a namespace as its settings say."""
+        return cls(
+            client,
+            Keys(settings.namespace),
+            guard=Guard(client, Keys(), settings.guard_policy),
+            look=look,
+            cache=cache,
+            liveness=settings.liveness_policy,
+        )
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: a registry that asks for names must not ask the server."""

@@ -10,8 +10,7 @@ from cf_workers.project.migration import migrate
 from cf_workers.project.problems import Problem
 from cf_workers.project.project import Project, check_agents, load_project
 from cf_workers.project.sections import CacheSection, Features, PerformanceSection
-from cf_workers.project.workflow_files import read_workflow_file
-from cf_workers.project.workflows import parse_workflow
+from cf_workers.project.workflow_files import read_workflow_file, read_workflow_mapping
 
 __all__ = [
     "AgentEntry",
@@ -27,6 +26,6 @@ __all__ = [
     "find_project",
     "load_project",
     "migrate",
-    "parse_workflow",
     "read_workflow_file",
+    "read_workflow_mapping",
 ]

@@ -1,7 +1,8 @@
-"""What does a file that holds one workflow declare?"""
+"""What does a workflow outside the project file declare, in a file of its own or as a mapping?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,4 +38,17 @@ def read_workflow_file(path: Path, project: Project) -> WorkflowSpec:
         raise project_error(
             f"the workflow {path.stem!r}", sorted(located, key=lambda problem: problem.line or 0)
         )
+    return reading.spec
+
+
+def read_workflow_mapping(raw: Mapping[str, Any]) -> WorkflowSpec:
+    """A workflow as a program has it; it bears the name that it holds.
+
+    Raises:
+        ProjectError: it has problems; all of them are named.
+    """
+    name = str(raw.get("name") or "workflow")
+    reading = read_workflow(name, raw, "")
+    if reading.spec is None:
+        raise project_error(f"the workflow {name!r}", reading.problems)
     return reading.spec

@@ -72,19 +72,12 @@ class WorkflowReading:
     agents: list[Placed]
 
 
-def parse_workflow(
-    name: str, raw: object, *, place: str | None = None, file: str | None = None
-) -> tuple[WorkflowSpec | None, list[Problem]]:
-    """Read one workflow, a list of agents or an object with steps; it is `None` when there are problems.
+def read_workflow(name: str, raw: object, place: str, file: str | None = None) -> WorkflowReading:
+    """Read one workflow, a list of agents or an object with steps; which agents exist is not asked here.
 
-    Which agents exist is not asked here. The problems say `file`, and places that begin with `place`,
-    `workflows.NAME` unless told otherwise.
+    Args:
+        place: begins the places of its problems.
     """
-    reading = read_workflow(name, raw, at("workflows", name) if place is None else place, file)
-    return reading.spec, reading.problems
-
-
-def read_workflow(name: str, raw: object, place: str, file: str | None) -> WorkflowReading:
     report = Report(file)
     if isinstance(raw, list):
         spec, agents = _read_list(name, raw, place, report)

@@ -25,8 +25,8 @@ from cf_workers.money import usd
 from cf_workers.tasks.answering import BatchTerms, Caller
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.inputs import full_task
+from cf_workers.workflows.outcome import Claim, Outcome
 from cf_workers.workflows.plan import PlannedStep, RunHeader
-from cf_workers.workflows.record import Claim, Outcome
 
 _MAYBE_PAID = (CallTimeoutError, StreamCutError, CancelledError)
 """Failures after which nobody knows whether the provider billed the call."""

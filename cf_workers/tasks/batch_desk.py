@@ -20,7 +20,8 @@ from cf_workers.cache import Cache
 from cf_workers.errors import CfWorkersError
 from cf_workers.tasks.asking import call_of
 from cf_workers.tasks.batch_money import BatchMoney
-from cf_workers.workflows.record import Outcome, RunStore
+from cf_workers.workflows.outcome import Outcome
+from cf_workers.workflows.record import RunStore
 
 log = logging.getLogger(__name__)
 

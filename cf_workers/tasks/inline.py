@@ -22,8 +22,8 @@ from cf_workers.planning import Planned
 from cf_workers.resilience.backoff import BackoffPolicy, wait_before
 from cf_workers.tasks import asking
 from cf_workers.tasks.runtime import Provider
-from cf_workers.workflows.history import execution_document, step_document
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.documents import execution_document, step_document
+from cf_workers.workflows.outcome import Outcome
 
 Wait = Callable[[float, CancelToken], None]
 Retrying = Callable[[int, float, CfWorkersError], object]

@@ -25,8 +25,8 @@ from cf_workers.tasks.answering import NotNow
 from cf_workers.tasks.base import AgentTask
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.dead_letters import DeadLetter
+from cf_workers.workflows.outcome import Claim, Committed, Outcome, Verdict
 from cf_workers.workflows.plan import PlannedStep, RunHeader
-from cf_workers.workflows.record import Claim, Committed, Outcome, Verdict
 
 log = logging.getLogger(__name__)
 

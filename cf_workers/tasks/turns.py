@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.resilience import Guard, Scope, Waiter
-from cf_workers.workflows.record import Unparked, unpark
+from cf_workers.workflows.steps import Unparked, unpark
 
 _LOOK_FOR_SCOPES_EVERY_SECONDS = 1.0
 _PARKING_TAKES_SECONDS = 1.0

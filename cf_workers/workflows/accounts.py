@@ -11,13 +11,11 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.wire import canonical_json
-
-if TYPE_CHECKING:
-    from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 
 _BATCH = "batch"
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.wire import CONTROL
 from cf_workers.workflows.definitions import Definitions
-from cf_workers.workflows.history import FINAL
+from cf_workers.workflows.outcome import FINAL
 from cf_workers.workflows.plan import FINISH, Plan, PlannedStep, predecessors
 from cf_workers.workflows.record import unknown_run
 

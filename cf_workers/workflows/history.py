@@ -1,23 +1,20 @@
-"""What happened in a run so far? The reading side: documents, listings and events."""
+"""What happened in a run so far? Read from its record as documents, listings and events."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.errors import CfWorkersError, DefinitionMissingError, InputError, restore_error
-from cf_workers.money import usd
 from cf_workers.workflows.definitions import Definitions
+from cf_workers.workflows.documents import execution_document, run_document, step_document, told_status
+from cf_workers.workflows.outcome import FINAL
 from cf_workers.workflows.plan import Plan, PlannedStep
 from cf_workers.workflows.record import unknown_run
 
-FINAL = frozenset({"succeeded", "failed", "cancelled"})
-"""Statuses in which a run stays."""
-
-_ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 _STATUS_FIELDS = ("status", "running", "parked")
 
 
@@ -65,7 +62,7 @@ class History:
         )
         if record["status"] is None:
             raise unknown_run(run)
-        return _status(record)
+        return told_status(record)
 
     def statuses(self, runs: Sequence[str]) -> dict[str, str | None]:
         """The status of each, in one round trip; `None` for one whose record is not there."""
@@ -74,7 +71,7 @@ class History:
                 pipe.hmget(self._keys.run(run).run, list(_STATUS_FIELDS))
             records = [dict(zip(_STATUS_FIELDS, found, strict=True)) for found in pipe.execute()]
         return {
-            run: None if record["status"] is None else _status(record)
+            run: None if record["status"] is None else told_status(record)
             for run, record in zip(runs, records, strict=True)
         }
 
@@ -120,7 +117,7 @@ class History:
             )
             for step in self._plan_of(record)
         }
-        return _run_document(run, record, steps, order)
+        return run_document(run, record, steps, order)
 
     def execution(self, run: str) -> dict[str, Any]:
         """A single execution, as `execute --json` prints it.
@@ -146,7 +143,7 @@ class History:
                 pipe.hgetall(self._keys.run(run).run)
             records = pipe.execute()
         return [
-            _run_document(run, record, {}, []) for run, record in zip(found, records, strict=True) if record
+            run_document(run, record, {}, []) for run, record in zip(found, records, strict=True) if record
         ]
 
     def events(self, run: str, *, after: str = "0-0", wait_seconds: float = 0.0) -> list[RunEvent]:
@@ -215,153 +212,3 @@ def _streams(found: Any) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:
 def _event(run: str, key: str, fields: dict[str, str]) -> RunEvent:
     data = dict(fields)
     return RunEvent(key, data.pop("type"), run, float(data.pop("at")), data.pop("step", None), data)
-
-
-def step_document(
-    step: PlannedStep,
-    state: Mapping[str, Any],
-    result: Mapping[str, Any],
-    output: str | None,
-    *,
-    run_ended: bool,
-) -> dict[str, Any]:
-    """The document of one step.
-
-    Args:
-        state: as the record keeps it: status, times, attempts.
-        result: the outcome's; empty for a step that has not ended.
-    """
-    status = state.get("s", "waiting")
-    if run_ended and status not in _ENDED:  # it never began, or waited for its next attempt
-        status = "cancelled"
-    return {
-        "status": status,
-        "waits_for": state.get("y") if status in {"parked", "retrying"} else None,
-        "agent": step.agent,
-        "output": output,
-        "error": result.get("error"),
-        "started_at": _seconds(state.get("st")),
-        "finished_at": _seconds(state.get("fin")),
-        "cached": bool(result.get("cached", False)),
-        "attempts": int(state.get("a", 0)),
-        "deaths": int(state.get("d", 0)),
-        "estimated_cost": result.get("estimated_cost"),
-        "model": result.get("model", step.model),
-        "usage": result.get("usage"),
-        "dependencies": list(step.dependencies),
-        "metadata": {k: v for k, v in result.items() if k not in {"error", "usage"}},
-    }
-
-
-def _prompt_cache(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the provider's prompt cache did for the calls of a run.
-
-    `cache_read_ratio` is the share of all prompt tokens that were read from it; the saving is `None` when a
-    price is not known.
-    """
-    asked = [step for step in steps if step["usage"] and not step["cached"]]
-    read = sum(step["usage"].get("cache_read_input_tokens", 0) for step in asked)
-    written = sum(step["usage"].get("cache_creation_input_tokens", 0) for step in asked)
-    total = read + written + sum(step["usage"].get("input_tokens", 0) for step in asked)
-    saved = [step["metadata"].get("prompt_cache_saved_cost", 0.0) for step in asked]
-    return {
-        "cache_read_tokens": read,
-        "cache_write_tokens": written,
-        "cache_read_ratio": read / total if total else 0.0,
-        "prompt_cache_saved_cost": None if None in saved else round(sum(saved), 9),
-    }
-
-
-def _run_document(
-    run: str, record: Mapping[str, str], steps: dict[str, dict[str, Any]], order: list[str]
-) -> dict[str, Any]:
-    started, finished = _seconds(record.get("started_at")), _seconds(record.get("finished_at"))
-    status = _status(record)
-    return {
-        "success": status == "succeeded",
-        "run_id": run,
-        "kind": record["kind"],
-        "workflow_name": record["name"],
-        "status": status,
-        "stopping": record.get("stopping") or None,
-        "attempt": int(record["attempt"]),
-        "results": steps,
-        "execution_order": order,
-        "steps_total": int(record["total"]),
-        "steps_left": int(record["left"]),
-        "steps_running": int(record.get("running", 0)),
-        "steps_parked": 0 if status in FINAL else int(record.get("parked") or 0),
-        "created_at": _seconds(record.get("created_at")),
-        "started_at": started,
-        "finished_at": finished,
-        "total_time_seconds": (finished - _seconds_or(record, finished)) if finished is not None else None,
-        "input_tokens": int(record.get("input_tokens", 0)),
-        "output_tokens": int(record.get("output_tokens", 0)),
-        "estimated_cost": _cost_usd(record),
-        "saved_cost": usd(int(record.get("saved_nanos", 0))),
-        **_prompt_cache(steps.values()),
-        "lost_calls": int(record.get("lost_calls", 0)),
-    }
-
-
-def execution_document(run: str, status: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of one execution.
-
-    Args:
-        result: the step's entry in a run document.
-    """
-    usage = result["usage"] or {}
-    written = usage.get("cache_creation_input_tokens", 0) + usage.get("cache_read_input_tokens", 0)
-    input_tokens = usage.get("input_tokens", 0) + written
-    output_tokens = usage.get("output_tokens", 0)
-    metadata = result["metadata"]
-    return {
-        "success": status == "succeeded",
-        "status": status,
-        "agent_name": result["agent"],
-        "output": result["output"],
-        "errors": [result["error"]["message"]] if result["error"] else [],
-        "metadata": {
-            "execution_id": run,
-            "model": result["model"],
-            "input_tokens": input_tokens,
-            "output_tokens": output_tokens,
-            "tokens_used": input_tokens + output_tokens,
-            "usage": usage or None,
-            "execution_time_ms": metadata.get("execution_time_ms"),
-            "cached": result["cached"],
-            "cache_age_seconds": metadata.get("cache_age_seconds"),
-            "stale": metadata.get("stale", False),
-            "cache_key": metadata.get("cache_key"),
-            "saved_cost": metadata.get("saved_cost"),
-            "estimated_cost": result["estimated_cost"],
-            "attempts": result["attempts"],
-            "stop_reason": metadata.get("stop_reason"),
-            "truncated": metadata.get("truncated", False),
-            "request_id": metadata.get("request_id"),
-            "error": result["error"],
-        },
-    }
-
-
-def _status(record: Mapping[str, Any]) -> str:
-    """The status as it is told: a run that only waits to be let in is parked."""
-    waits = int(record.get("parked") or 0) > 0 and int(record.get("running") or 0) == 0
-    if record["status"] == "running" and waits:
-        return "parked"
-    return str(record["status"])
-
-
-def _cost_usd(record: Mapping[str, str]) -> float | None:
-    if int(record.get("unpriced", 0)):
-        return None
-    return usd(int(record.get("cost_nanos", 0)))
-
-
-def _seconds(value: Any) -> float | None:
-    return None if value in (None, "") else float(value)
-
-
-def _seconds_or(record: Mapping[str, str], default: float) -> float:
-    """When the present attempt of the run began."""
-    return float(record.get("reopened_at") or record.get("created_at") or default)

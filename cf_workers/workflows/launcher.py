@@ -95,6 +95,21 @@ class Launcher:
         compiler.roots().apply_async()
         return attempt
 
+    def cancel(self, run: str) -> None:
+        """Ask a run to stop, and end it if nothing of it is under way; whoever waits for its result is told.
+
+        Raises:
+            UnknownRunError: there is no such run.
+        """
+        verdict, running, attempt = self._store.stop(run, "cancelled")
+        if verdict != "stopping" or running:
+            return
+        ended, _ = self._store.finish(run, attempt)
+        header = self._store.header(run, attempt)
+        if ended == "ended":
+            self.forget(header)
+        self.finish(header)
+
     def release(self, header: RunHeader, step: str) -> None:
         """Publish what the end of `step` made ready; a second time changes nothing."""
         if header.message:

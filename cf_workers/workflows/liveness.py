@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from cf_workers._redis import Keys, RedisClient, Script, server_time
-from cf_workers.workflows.record import Claim
+from cf_workers.workflows.outcome import Claim
 
 log = logging.getLogger(__name__)
 

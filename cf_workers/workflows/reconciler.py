@@ -9,14 +9,12 @@ harmless, so every doubt is settled in favour of sending.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import redis
 from kombu.exceptions import OperationalError
@@ -24,21 +22,18 @@ from kombu.exceptions import OperationalError
 from cf_workers._redis import Keys, RedisClient
 from cf_workers.errors import CfWorkersError
 from cf_workers.wire import QUEUES
-from cf_workers.workflows.keyed_cache import KeyedCache
 from cf_workers.workflows.launcher import Launcher
 from cf_workers.workflows.liveness import Heartbeat
-from cf_workers.workflows.plan import FINISH, RunHeader
+from cf_workers.workflows.plan import FINISH
 from cf_workers.workflows.record import RunStore
 from cf_workers.workflows.repeats import Repeats
+from cf_workers.workflows.resending import Resending
+from cf_workers.workflows.stalled import StalledRuns
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
 _SENT_AT_ONCE = 50
-_PATIENT_AT_ONCE = 100
-"""Runs waiting in full queues whose steps are read in one pass: a millisecond each, taken from who works."""
-Empty: TypeAlias = KeyedCache[str, bool]
-"""Whether a queue is empty, asked once a pass: looking at a queue takes a connection."""
 _WOKEN = 0.0
 """The score of a parked step that need not wait any longer; see `scripts/unpark.lua`."""
 
@@ -98,18 +93,25 @@ class Reconciler:
         self._client = client
         self._keys = keys
         self._store = store
-        self._launcher = launcher
         self._heartbeat = heartbeat
         self._queue_length = queue_length
         self._forward = forward
         self._chores = tuple(chores)
         self.policy = policy or ReconcilerPolicy()
         self._clock = clock
-        self._sent: dict[tuple[str, str], tuple[float, int]] = {}
+        self._sent = Resending(store, launcher, resend_seconds=self.policy.resend_seconds)
+        self._stalled = StalledRuns(
+            client,
+            keys,
+            store,
+            self._sent,
+            queue_length=queue_length,
+            patience_seconds=self.policy.patience_seconds,
+            busy_patience_seconds=self.policy.busy_patience_seconds,
+        )
         self._repeats = Repeats(self.policy.busy_patience_seconds)
         self._runs_at = float("-inf")
         self._parked_at = float("-inf")
-        self._looked_at = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -136,7 +138,10 @@ class Reconciler:
             chore()
         if self._clock() - self._runs_at >= self.policy.runs_every_seconds:
             self._runs_at = self._clock()
-            self._stalled_runs(now)
+            self._stalled.look(now)
+            forget = now - 100 * self.policy.resend_seconds
+            self._sent.forget(forget)
+            self._repeats.forget(forget)
 
     def _run(self) -> None:
         pause = min(self.policy.tick_seconds, self.policy.parked_every_seconds)
@@ -168,21 +173,21 @@ class Reconciler:
         oldest = now - self._store.policy.lease_seconds
         for member in self._range(self._keys.claims, oldest):
             run, step, fence = member.split("\t")
-            claim = (run, f"{step}\t{fence}")
-            sent_at, times = self._sent.get(claim, (0.0, 0))
+            claim = f"{step}\t{fence}"
+            sent_at, times = self._sent.last(run, claim)
             pause = self.policy.take_over_seconds * 2 ** max(0, times - 1)
             if now - sent_at < min(pause, self.policy.busy_patience_seconds):
                 continue
             log.warning("claim.dead run=%s step=%s", run, step)
-            self._sent[claim] = (now, times + 1)
-            self._sent.pop((run, step), None)
-            if not self._resend(run, step, now):
+            self._sent.note(run, claim, now)
+            self._sent.clear(run, step)
+            if not self._sent.send_current(run, step, now):
                 self._client.zrem(self._keys.claims, member)
 
     def _overdue(self, now: float) -> None:
         for member in self._range(self._keys.due, now - self.policy.patience_seconds):
             run, step = member.split("\t")
-            if not self._resend(run, step, now):
+            if not self._sent.send_current(run, step, now):
                 self._client.zrem(self._keys.due, member)
 
     def release_parked(self, now: float | None = None) -> None:
@@ -212,19 +217,13 @@ class Reconciler:
             self._send_parked(members[start : start + _SENT_AT_ONCE], moment)
 
     def _send_parked(self, members: Sequence[str], now: float) -> None:
-        """Publish parked steps in one round trip, and let go of those whose runs are there no more."""
-        wanted, gone = [], []
+        """Publish parked steps, and let go of those whose runs are there no more."""
         steps = [member.split("\t") for member in members]
         attempts = self._attempts([run for run, _ in steps])
-        for (run, step), attempt in zip(steps, attempts, strict=True):
-            header = None if attempt is None else self._header(run, int(attempt))
-            if header is None:
-                gone.append(f"{run}\t{step}")
-            else:
-                wanted.append((header, step))
-        self._launcher.send_all(wanted)
-        self._sent.update({(header.run, step): (now, 1) for header, step in wanted})
-        if gone:
+        tries = [(run, attempt, step) for (run, step), attempt in zip(steps, attempts, strict=True)]
+        wanted = [(run, int(attempt), step) for run, attempt, step in tries if attempt is not None]
+        sent = self._sent.send_together(wanted, now)
+        if gone := [f"{run}\t{step}" for run, step in steps if (run, step) not in sent]:
             self._client.zrem(self._keys.parked, *gone)
 
     def _due_parked(self, moment: float, most: int) -> dict[str, float]:
@@ -266,108 +265,7 @@ class Reconciler:
                 self._client.zrem(self._keys.active, run)
                 continue
             if not running:
-                self._send(run, attempt, FINISH, now)
-
-    def _stalled_runs(self, now: float) -> None:
-        first = self._looked_at
-        runs = self._next_active_runs()
-        names = ("attempt", "left", "running", "stopping", "created_at", "reopened_at", "parked", "plan")
-        with self._client.pipeline(transaction=False) as pipe:
-            for run in runs:
-                pipe.hmget(self._keys.run(run).run, list(names))
-            records = pipe.execute()
-        empty: Empty = KeyedCache(lambda queue: self._queue_length(queue) == 0, size=len(QUEUES))
-        patient = 0
-        for looked_at, (run, values) in enumerate(zip(runs, records, strict=True), first + 1):
-            patient += self._look_at(run, dict(zip(names, values, strict=True)), now, empty)
-            if patient == _PATIENT_AT_ONCE:
-                self._looked_at = looked_at
-                break
-        self._forget_sent(now)
-
-    def _look_at(self, run: str, record: Mapping[str, str | None], now: float, empty: Empty) -> bool:
-        """Send what a run lacks; whether its steps were read although they may well be waiting in queues."""
-        if record["attempt"] is None:
-            self._client.zrem(self._keys.active, run)
-            return False
-        attempt, left, running, parked = (
-            int(record[name] or 0) for name in ("attempt", "left", "running", "parked")
-        )
-        began = float(record["reopened_at"] or record["created_at"] or 0)
-        if left == 0 or (record["stopping"] and running == 0):
-            if now - began >= self.policy.patience_seconds:
-                self._send(run, attempt, FINISH, now)
-        elif not record["stopping"] and running + parked < left:
-            queued = self._queued(record["plan"], empty)
-            if not queued or now - began >= self.policy.busy_patience_seconds:
-                self._ready_steps(run, attempt, began, now, empty)
-                return queued
-        return False
-
-    def _next_active_runs(self) -> list[str]:
-        """The next portion of all active runs: a pass stays short, and every run has its turn."""
-        first = self._looked_at
-        runs = list(self._client.zrange(self._keys.active, first, first + _AT_ONCE - 1))
-        self._looked_at = first + len(runs) if len(runs) == _AT_ONCE else 0
-        return runs
-
-    def _queued(self, plan: str | None, empty: Empty) -> bool:
-        """Whether all the steps of a plan may well be waiting in queues."""
-        try:
-            queues = self._store.plan(plan or "").queues
-        except CfWorkersError:
-            return False
-        return not any(empty.get(queue) for queue in queues)
-
-    def _ready_steps(self, run: str, attempt: int, began: float, now: float, empty: Empty) -> None:
-        header = self._header(run, attempt)
-        if header is None:
-            return
-        states = {
-            step: json.loads(state) for step, state in self._client.hgetall(self._keys.run(run).steps).items()
-        }
-        for step, since in _ready(header, states, began):
-            if now - since < self.policy.patience_seconds:
-                continue
-            is_empty = empty.get(header.plan.by_id[step].queue)
-            if is_empty or now - since >= self._busy_patience(run, step):
-                log.warning("step.lost run=%s step=%s ready_for=%.0f", run, step, now - since)
-                self._send(run, attempt, step, now)
-
-    def _busy_patience(self, run: str, step: str) -> float:
-        _, times = self._sent.get((run, step), (0.0, 0))
-        return float(self.policy.busy_patience_seconds * 2 ** min(times, 6))
-
-    def _resend(self, run: str, step: str, now: float) -> bool:
-        """Publish a step of whatever attempt the run is at; false when there is no such run any more."""
-        try:
-            attempt = self._store.current_attempt(run)
-        except CfWorkersError:
-            return False
-        return self._send(run, attempt, step, now)
-
-    def _send(self, run: str, attempt: int, step: str, now: float) -> bool:
-        sent_at, times = self._sent.get((run, step), (0.0, 0))
-        if now - sent_at < self.policy.resend_seconds:
-            return True
-        header = self._header(run, attempt)
-        if header is None:
-            return False
-        self._launcher.send(header, step)
-        self._sent[run, step] = (now, times + 1)
-        return True
-
-    def _header(self, run: str, attempt: int) -> RunHeader | None:
-        try:
-            return self._store.header(run, attempt)
-        except CfWorkersError as error:
-            log.warning("run.unreadable run=%s error=%s", run, error)
-            return None
-
-    def _forget_sent(self, now: float) -> None:
-        forget = now - 100 * self.policy.resend_seconds
-        self._sent = {key: value for key, value in self._sent.items() if value[0] > forget}
-        self._repeats.forget(forget)
+                self._sent.send(run, attempt, FINISH, now)
 
     def _range(self, key: str, highest: float) -> list[str]:
         return list(self._client.zrangebyscore(key, "-inf", highest, start=0, num=_AT_ONCE))
@@ -375,18 +273,3 @@ class Reconciler:
     def _server_time(self) -> float:
         seconds, micros = self._client.time()
         return float(seconds) + float(micros) / 1e6
-
-
-def _ready(header: RunHeader, states: dict[str, dict[str, Any]], began: float) -> Iterable[tuple[str, float]]:
-    """Steps that nobody has taken on although everything before them has ended, and since when."""
-    graph = header.pending
-    for step in graph.order:
-        if step == FINISH or step in states:
-            continue
-        ends = [_ended_at(states.get(dependency)) for dependency in graph.dependencies(step)]
-        if None not in ends:
-            yield step, max([began, *(end for end in ends if end is not None)])
-
-
-def _ended_at(state: dict[str, Any] | None) -> float | None:
-    return float(state["fin"]) if state and state.get("fin") else None

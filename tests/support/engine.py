@@ -27,8 +27,10 @@ from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.history import History
 from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.launcher import Launcher
+from cf_workers.workflows.outcome import Claim, Committed, Outcome
 from cf_workers.workflows.plan import Plan, PlannedStep, RunHeader
-from cf_workers.workflows.record import Claim, Committed, NewRun, Outcome, RecordPolicy, RunStore
+from cf_workers.workflows.record import NewRun, RunStore
+from cf_workers.workflows.steps import RecordPolicy
 
 
 class ServerTime:

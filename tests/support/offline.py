@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cf_workers.client import Client
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import SUCCEEDED, Engine
 
 NOWHERE = "redis://:s3cret@nowhere.invalid:1/0"

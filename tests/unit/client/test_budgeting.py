@@ -1,14 +1,12 @@
 """Budgets are read and raised from a program; what none can hold for is refused before it is enqueued."""
 
-from functools import cached_property
-
 import pytest
 
 from cf_workers.budgets import Ledger, Limit
-from cf_workers.client import Client
 from cf_workers.errors import ConfigError, InputError, UnknownRunError
 from cf_workers.planning import WorkflowOptions
 from tests.support.engine import Engine
+from tests.support.offline import offline_client
 from tests.support.projects import write_project
 
 CENT = 10_000_000
@@ -23,14 +21,10 @@ def engine():
 
 @pytest.fixture
 def client(engine, tmp_path):
-    class Offline(Client):
-        _redis = cached_property(lambda self: engine.client)
-        _app = cached_property(lambda self: engine.app)
-
     file = write_project(
         tmp_path, "writer", workflows={"w": ["writer"]}, budgets={"day": 5, "agents": {"writer": 1}}
     )
-    return Offline(file, "redis://nowhere.invalid:1/0")
+    return offline_client(engine, file)
 
 
 def budgets_of(engine, run):

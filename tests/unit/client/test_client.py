@@ -1,17 +1,13 @@
 """A program enqueues, follows, cancels and retries; what cannot work is refused before it costs anything."""
 
 import json
-from functools import cached_property
 
 import pytest
 
-from cf_workers.client import Client
 from cf_workers.errors import (
     ConfigError,
     InputError,
-    NoWorkerError,
     ProjectError,
-    ServerUnreachableError,
     TaskTooLongError,
     UnknownAgentError,
     UnknownRunError,
@@ -19,9 +15,9 @@ from cf_workers.errors import (
 )
 from cf_workers.planning import WorkflowOptions
 from cf_workers.wire import FINISH_RUN, RUN_AGENT
-from cf_workers.workflows.liveness import Heartbeat
-from cf_workers.workflows.record import Outcome
-from tests.support.engine import FAILED, Engine, FakeServer, fake_client
+from cf_workers.workflows.outcome import Outcome
+from tests.support.engine import FAILED, Engine
+from tests.support.offline import offline_client
 from tests.support.projects import write_project
 
 WORKFLOWS = {
@@ -38,13 +34,8 @@ WORKFLOWS = {
 
 
 @pytest.fixture
-def server():
-    return FakeServer()
-
-
-@pytest.fixture
-def engine(server):
-    made = Engine(client=fake_client(server))
+def engine():
+    made = Engine()
     yield made
     made.close()
 
@@ -53,13 +44,9 @@ def engine(server):
 def make_client(engine, tmp_path):
     """A client of a project, on the engine without a server."""
 
-    class Offline(Client):
-        _redis = cached_property(lambda self: engine.client)
-        _app = cached_property(lambda self: engine.app)
-
     def make(**document):
         file = write_project(tmp_path, "greeter", "writer", **{"workflows": WORKFLOWS, **document})
-        return Offline(file, "redis://:s3cret@nowhere.invalid:1/0")
+        return offline_client(engine, file)
 
     return make
 
@@ -292,47 +279,6 @@ def test_a_handle_is_found_again_by_its_id(client):
 
     assert client.run(run.id).status() == "pending"
     assert client.execution(execution.id).status() == "pending"
-
-
-# servers and workers
-
-
-def test_workers_are_found_by_the_queue_that_they_listen_on(client, engine):
-    with pytest.raises(NoWorkerError, match=r"queue 'interactive' at redis://nowhere\.invalid:1/0"):
-        client.require_worker()
-
-    about = {"worker": "w1", "queues": ["interactive"]}
-    Heartbeat(engine.client, engine.keys, worker="w1", about=lambda: about).beat()
-
-    client.require_worker()
-    assert client.workers() == client.workers("interactive") == [about]
-    assert client.workers("batch") == []
-
-
-def test_a_server_that_does_not_answer_is_named_without_its_password(client, server):
-    server.connected = False
-
-    for act in (client.ping, client.workers, lambda: client.submit("greeter", "hi")):
-        with pytest.raises(ServerUnreachableError, match=r"redis://nowhere\.invalid:1/0") as caught:
-            act()
-        assert "s3cret" not in f"{caught.value!r} {caught.value.details}"
-        assert caught.value.exit_code == 3
-    server.connected = True
-    client.ping()
-
-
-def test_a_client_that_did_nothing_opened_nothing():
-    with Client("no-such-project.json") as client:
-        pass
-
-    assert not {"context", "_redis", "_app"} & client.__dict__.keys()
-
-
-def test_a_project_that_is_not_there_is_told_at_the_first_use():
-    client = Client("no-such-project.json")
-
-    with pytest.raises(ConfigError, match=r"no-such-project\.json"):
-        client.submit("greeter", "hi")
 
 
 def _said(text):

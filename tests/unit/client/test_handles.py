@@ -15,7 +15,7 @@ from cf_workers.errors import (
     describe_error,
 )
 from cf_workers.workflows.history import History
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import FAILED, SUCCEEDED, plan
 
 

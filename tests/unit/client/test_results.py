@@ -4,7 +4,7 @@ import pytest
 
 from cf_workers.client import ExecutionResult, Outcome, RunResult
 from cf_workers.errors import LostError
-from cf_workers.workflows.record import Outcome as Ended
+from cf_workers.workflows.outcome import Outcome as Ended
 from tests.support.engine import FAILED, diamond, plan
 
 

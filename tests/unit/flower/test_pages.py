@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import FAILED, diamond, plan, step
 
-HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7*7 }}"
+HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 12345*6789 }}"
 SECRET = "the text of a prompt or of an answer"
 PAID = Outcome(
     "succeeded",
@@ -121,7 +121,7 @@ def test_nothing_that_others_have_written_is_markup(browser, engine):
         assert "<script>alert" not in page
         assert "<img src=x" not in page
         assert 'x"><' not in page
-        assert "49" not in texts(page)
+        assert str(12345 * 6789) not in texts(page)
     assert drawing(browser.text("/run/r1")) is not None
 
 

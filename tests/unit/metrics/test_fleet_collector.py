@@ -24,7 +24,7 @@ from cf_workers.resilience import (
 )
 from cf_workers.wire import QUEUES
 from cf_workers.workflows.liveness import Heartbeat
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import Engine, FakeServer, fake_client, plan
 
 SCOPE = Scope("c0ffee", "opus")

@@ -3,7 +3,8 @@
 import pytest
 
 from cf_workers.errors import ProjectError, UnknownWorkflowError
-from cf_workers.project import check_agents, parse_workflow
+from cf_workers.project import check_agents
+from cf_workers.project.workflows import read_workflow
 from cf_workers.workflows.graph import Graph
 from cf_workers.workflows.spec import StepSpec, WorkflowSpec
 
@@ -12,14 +13,19 @@ def step(id_, *dependencies, **rest):
     return {"id": id_, "agent": "worker", "task": "t", "dependencies": list(dependencies), **rest}
 
 
+def parse(name, raw, place=None, file=None):
+    reading = read_workflow(name, raw, f"workflows.{name}" if place is None else place, file)
+    return reading.spec, reading.problems
+
+
 def problems_of(*steps, **rest):
-    spec, problems = parse_workflow("w", {"steps": list(steps), **rest})
+    spec, problems = parse("w", {"steps": list(steps), **rest})
     assert (spec is None) == bool(problems)
     return problems
 
 
 def test_a_plain_list_is_a_chain_with_positions_in_its_ids():
-    spec, problems = parse_workflow("fix", ["finder", "fixer", "finder"])
+    spec, problems = parse("fix", ["finder", "fixer", "finder"])
 
     assert problems == []
     assert spec.is_list
@@ -31,7 +37,7 @@ def test_a_plain_list_is_a_chain_with_positions_in_its_ids():
 
 
 def test_an_empty_list_is_a_workflow_without_steps():
-    assert parse_workflow("w", []) == (WorkflowSpec("w", (), is_list=True), [])
+    assert parse("w", []) == (WorkflowSpec("w", (), is_list=True), [])
 
 
 def test_a_dag_keeps_every_key_of_its_steps():
@@ -65,7 +71,7 @@ def test_a_dag_keeps_every_key_of_its_steps():
         ],
     }
 
-    spec, problems = parse_workflow("quality", raw)
+    spec, problems = parse("quality", raw)
 
     assert problems == []
     assert (spec.title, spec.description, spec.timeout_seconds) == ("Quality", "All checks", 600.0)
@@ -88,36 +94,32 @@ def test_a_dag_keeps_every_key_of_its_steps():
 
 @pytest.mark.parametrize("key", ["dependencies", "needs", "depends_on"])
 def test_dependencies_may_be_spelt_three_ways(key):
-    spec, _ = parse_workflow("w", {"steps": [step("a"), {"id": "b", "agent": "x", key: ["a"]}]})
+    spec, _ = parse("w", {"steps": [step("a"), {"id": "b", "agent": "x", key: ["a"]}]})
 
     assert spec.steps[1].dependencies == ("a",)
 
 
 def test_a_step_without_an_id_takes_its_agents_name():
-    spec, _ = parse_workflow("w", {"steps": [{"agent": "linter"}, {"agent": "x", "needs": ["linter"]}]})
+    spec, _ = parse("w", {"steps": [{"agent": "linter"}, {"agent": "x", "needs": ["linter"]}]})
 
     assert [s.id for s in spec.steps] == ["linter", "x"]
 
 
 def test_null_means_absent():
-    spec, problems = parse_workflow(
-        "w", {"steps": [{**step("a"), "rule": None, "model": None, "needs": None}]}
-    )
+    spec, problems = parse("w", {"steps": [{**step("a"), "rule": None, "model": None, "needs": None}]})
 
     assert problems == []
     assert spec.steps == (StepSpec("a", "worker", "t"),)
 
 
 def test_inputs_may_be_a_list_of_names():
-    spec, _ = parse_workflow("w", {"inputs": ["a", "b"], "steps": []})
+    spec, _ = parse("w", {"inputs": ["a", "b"], "steps": []})
 
     assert spec.inputs == (("a", None), ("b", None))
 
 
 def test_inputs_that_tasks_name_are_required_where_none_are_declared():
-    spec, problems = parse_workflow(
-        "w", {"steps": [step("a", task="{{inputs.x}} {{ inputs.y }}{{inputs.x}}")]}
-    )
+    spec, problems = parse("w", {"steps": [step("a", task="{{inputs.x}} {{ inputs.y }}{{inputs.x}}")]})
 
     assert problems == []
     assert spec.inputs == (("x", None), ("y", None))
@@ -185,7 +187,7 @@ def test_each_mistake_in_a_step_is_reported_at_its_place(steps, place, message):
     ],
 )
 def test_each_mistake_in_a_workflow_is_reported_at_its_place(raw, place, message):
-    spec, problems = parse_workflow("w", raw)
+    spec, problems = parse("w", raw)
 
     assert spec is None
     assert [problem.place for problem in problems] == [place]
@@ -240,7 +242,7 @@ def test_all_problems_are_reported_at_once():
 
 
 def test_places_begin_where_the_caller_says():
-    _, problems = parse_workflow("w", {"steps": [step("a", "b")]}, place="", file="w.json")
+    _, problems = parse("w", {"steps": [step("a", "b")]}, place="", file="w.json")
 
     assert (problems[0].place, problems[0].file) == ("steps[0].dependencies[0]", "w.json")
 

@@ -21,7 +21,7 @@ from cf_workers.reliability import Reason, token_for
 from cf_workers.tasks import execute_step, finish_run
 from cf_workers.tasks.answering import NotNow
 from cf_workers.tasks.performing import perform
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import FAILED, SUCCEEDED, diamond, plan, step
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from cf_workers.workflows.accounts import Accounts, AccountsPolicy, Sample
-from cf_workers.workflows.record import NewRun, Outcome, RecordPolicy
+from cf_workers.workflows.outcome import Outcome
+from cf_workers.workflows.record import NewRun
+from cf_workers.workflows.steps import RecordPolicy
 from tests.support.engine import Engine, ServerTime, plan, step
 from tests.support.keys import assert_nothing_leaked
 

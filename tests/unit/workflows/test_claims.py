@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support.engine import FAILED, SUCCEEDED, diamond, plan, step
 
 LEASE = 8.0

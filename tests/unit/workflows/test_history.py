@@ -7,7 +7,8 @@ import pytest
 from cf_workers.errors import DefinitionMissingError, InputError, LostError, UnknownRunError, describe_error
 from cf_workers.workflows.accounts import Accounts
 from cf_workers.workflows.history import History
-from cf_workers.workflows.record import NewRun, Outcome
+from cf_workers.workflows.outcome import Outcome
+from cf_workers.workflows.record import NewRun
 from tests.support.engine import FAILED, SUCCEEDED, diamond, plan, step
 
 STATUSES_OF_ENDED_STEPS = {"succeeded", "failed", "skipped", "cancelled"}

@@ -6,7 +6,7 @@ import pytest
 
 from cf_workers._redis import Keys
 from cf_workers.workflows.liveness import Heartbeat, LivenessPolicy, live_workers
-from cf_workers.workflows.record import Outcome
+from cf_workers.workflows.outcome import Outcome
 from tests.support import eventually
 from tests.support.engine import Engine, FakeServer, fake_client, plan
 

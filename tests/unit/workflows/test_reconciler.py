@@ -4,8 +4,9 @@ import pytest
 import redis
 
 from cf_workers.workflows.liveness import Heartbeat
+from cf_workers.workflows.outcome import Outcome
 from cf_workers.workflows.reconciler import Reconciler, ReconcilerPolicy
-from cf_workers.workflows.record import NewRun, Outcome
+from cf_workers.workflows.record import NewRun
 from tests.support import eventually
 from tests.support.engine import FAILED, SUCCEEDED, Engine, FakeServer, diamond, fake_client, plan, step
 
@@ -74,6 +75,15 @@ def silence(world, claim):
 
 def sent_steps(sent):
     return [step for _, step in sent]
+
+
+def headers_read(world, monkeypatch):
+    """The runs whose headers are read from now on."""
+    read, header = [], world.engine.store.header
+    monkeypatch.setattr(
+        world.engine.store, "header", lambda run, attempt: read.append(run) or header(run, attempt)
+    )
+    return read
 
 
 # claims
@@ -277,12 +287,11 @@ def test_parked_steps_of_many_runs_are_published_together_each_as_it_is(world):
 def test_a_run_of_parked_steps_is_not_looked_at_for_lost_ones(world, monkeypatch):
     header = world.engine.record(plan("a"))
     world.engine.store.park(world.engine.claim(header, "a"), countdown=1000, reason="x")
-    looked_at = []
-    monkeypatch.setattr(world.reconciler, "_ready_steps", lambda run, *_: looked_at.append(run))
+    read = headers_read(world, monkeypatch)
 
     world.tick_for(30)
 
-    assert looked_at == []
+    assert read == []
 
 
 # deadlines
@@ -470,12 +479,7 @@ def test_runs_that_wait_in_a_full_queue_are_not_read_before_their_patience_is_ov
     for n in range(3):
         world.engine.record(plan("a", name=f"p{n}"), run=f"r{n}")
     world.waiting = 3
-    read = []
-    monkeypatch.setattr(
-        world.reconciler,
-        "_header",
-        lambda run, attempt: read.append(run) or world.engine.store.header(run, attempt),
-    )
+    read = headers_read(world, monkeypatch)
 
     assert world.tick_for(55) == []
     assert read == []

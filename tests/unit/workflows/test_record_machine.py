@@ -17,7 +17,8 @@ from hypothesis.stateful import (
 
 from cf_workers._redis import Keys
 from cf_workers.workflows.definitions import Definitions
-from cf_workers.workflows.record import NewRun, Outcome, RunStore
+from cf_workers.workflows.outcome import Outcome
+from cf_workers.workflows.record import NewRun, RunStore
 from tests.support.engine import diamond, fake_client, plan, step
 from tests.support.keys import assert_nothing_leaked
 

@@ -7,27 +7,18 @@ import pytest
 
 from cf_workers.agents.definition import AgentDefinition
 from cf_workers.agents.models import DEFAULT_MODEL
-from cf_workers.errors import ConfigError, InputError, ProjectError, TaskTooLongError, UnknownAgentError
+from cf_workers.errors import ConfigError, ProjectError, TaskTooLongError, UnknownAgentError
 from cf_workers.planning import (
     ExecutionOptions,
     WorkflowOptions,
-    check_task,
     plan_execution,
     plan_workflow,
-    read_options,
-    record_options,
-    resolve_inputs,
 )
 from cf_workers.settings import load_settings
 from cf_workers.workflows.spec import StepSpec, WorkflowSpec
 from tests.support.projects import make_project
 
 RETIRED = "claude-3-opus-20240229"
-
-
-@pytest.fixture
-def settings():
-    return load_settings(environ={})
 
 
 def workflow(*steps, **rest):
@@ -190,144 +181,6 @@ def test_an_agent_of_many_steps_is_pinned_once(tmp_path, settings):
 
     assert len(planned.definitions) == 1
     assert set(planned.definitions) == planned.plan.definitions
-
-
-# inputs
-
-
-def test_inputs_are_the_given_ones_and_the_defaults_of_the_others():
-    spec = workflow(inputs=(("path", "src/"), ("language", None)))
-
-    assert resolve_inputs(spec, {"language": "de"}) == {"path": "src/", "language": "de"}
-    assert resolve_inputs(spec, {"language": "de", "path": "docs/"})["path"] == "docs/"
-
-
-def test_a_missing_input_is_named_with_all_that_are_missing():
-    spec = workflow(
-        StepSpec("1", "a", task="{{ inputs.b }} {{ inputs.a }}"), inputs=(("a", None), ("b", None))
-    )
-
-    with pytest.raises(InputError, match="needs the input 'a'") as caught:
-        resolve_inputs(spec, {})
-
-    assert caught.value.hint == "--input a=… --input b=…"
-
-
-def test_an_input_that_no_step_uses_need_not_be_given():
-    assert resolve_inputs(workflow(inputs=(("unused", None),)), {}) == {}
-
-
-@pytest.mark.parametrize(("declared", "known"), [((), "none"), ((("path", ""),), "path")])
-def test_an_unknown_input_is_refused_with_the_known_ones(declared, known):
-    with pytest.raises(InputError, match="no input 'pth'") as caught:
-        resolve_inputs(workflow(inputs=declared), {"pth": "x"})
-
-    assert caught.value.hint == f"its inputs are: {known}"
-
-
-# what a caller says
-
-
-def test_a_task_may_be_as_long_as_the_limit():
-    check_task("x" * 10, 10)
-    check_task(None, 10)
-    with pytest.raises(TaskTooLongError, match="11 characters; the limit is 10") as caught:
-        check_task("x" * 11, 10)
-    assert (caught.value.details["length"], caught.value.details["limit"]) == (11, 10)
-
-
-def test_options_that_are_not_given_leave_everything_open():
-    assert read_options({}) == ExecutionOptions()
-
-
-@pytest.mark.parametrize(
-    ("options", "wrong"),
-    [
-        ({"temperature": 1}, "temperature"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": "many"}, "max_tokens"),
-        ({"timeout_seconds": 0}, "timeout_seconds"),
-        ({"max_retries": -1}, "max_retries"),
-        ({"model": 5}, "model"),
-    ],
-)
-def test_options_that_cannot_be_used_are_refused_by_name(options, wrong):
-    with pytest.raises(InputError, match=wrong) as caught:
-        read_options(options)
-
-    known = (
-        "model, complexity, max_tokens, timeout_seconds, max_retries, cacheable, lane, "
-        "fail_fast, max_cost_usd"
-    )
-    assert caught.value.hint == f"options are {known}"
-
-
-# budgets
-
-
-def priced(tmp_path, budgets, *agents):
-    return make_project(tmp_path, *(agents or ("a",)), budgets=budgets)
-
-
-def test_a_plan_knows_the_budgets_that_apply_to_it(tmp_path, settings):
-    project = priced(tmp_path, {"day": 5, "agents": {"a": 1}}, "a", "b")
-
-    alone = plan_execution("b", project, settings)
-    both = plan_workflow(workflow(StepSpec("x", "a"), StepSpec("y", "b")), project, settings)
-
-    assert [limit.scope for limit in alone.limits] == ["day"]
-    assert [limit.scope for limit in both.limits] == ["day", "agent:a"]
-
-
-def test_a_record_keeps_budgets_and_the_runs_own_has_its_id(tmp_path, settings):
-    options = ExecutionOptions(max_cost_usd=2.5, fail_fast=True)
-
-    planned = plan_execution("a", priced(tmp_path, {}), settings, options)
-
-    assert record_options("r1", planned, options) == {
-        "fail_fast": True,
-        "budgets": [
-            {"scope": "run:r1", "nanos": 2_500_000_000, "per": "total", "on_exhausted": "park", "models": []}
-        ],
-    }
-
-
-def test_the_caller_beats_the_environment_and_the_environment_the_project(tmp_path):
-    project = priced(tmp_path, {"run": 1, "day": 1})
-    settings = load_settings(
-        environ={}, budgets={"run_usd": 2, "day_usd": 2, "namespace_usd": 2, "recheck_seconds": 7}
-    )
-
-    planned = plan_execution("a", project, settings, ExecutionOptions(max_cost_usd=3))
-
-    amounts = {limit.scope: limit.nanos // 10**9 for limit in planned.limits}
-    assert amounts == {"namespace": 2, "day": 2, "run": 3}
-    assert settings.budget_policy.recheck_seconds == 7
-
-
-def test_a_model_without_a_known_price_is_refused_where_a_budget_applies(tmp_path, settings):
-    unknown = ExecutionOptions(model="my-own-model")
-    free = make_project(tmp_path / "free", "a")
-    assert plan_execution("a", free, settings, unknown).limits == ()
-
-    with pytest.raises(ConfigError, match="no budget can hold for the model 'my-own-model'"):
-        plan_execution("a", priced(tmp_path, {"day": 1}), settings, unknown)
-
-
-def test_a_budget_of_one_agent_does_not_ask_for_the_price_of_anothers_model(tmp_path, settings):
-    project = priced(tmp_path, {"agents": {"b": 1}}, "a", "b")
-    steps = workflow(StepSpec("x", "a", model="my-own-model"), StepSpec("y", "b"))
-
-    assert plan_workflow(steps, project, settings).limits[0].scope == "agent:b"
-
-
-def test_a_budget_below_nothing_is_refused(tmp_path, settings):
-    with pytest.raises(InputError, match="max_cost_usd"):
-        read_options({"max_cost_usd": -1})
-    with pytest.raises(InputError, match="not an amount"):
-        plan_workflow(
-            workflow(StepSpec("x", "a")), priced(tmp_path, {}), settings, WorkflowOptions(max_cost_usd=-1)
-        )
 
 
 # models that are chosen
