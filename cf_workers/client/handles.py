@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _LONGEST_WAIT_SECONDS = 1.0
+_LATE_SHARE, _LATEST_SECONDS = 0.01, 0.05
+"""How late a wait may see the end, so as not to look at every event: as a share of itself, and at most."""
 _ASYNC_POLL_SECONDS = (0.02, 0.5)
 
 
@@ -84,7 +86,8 @@ class Handle(ABC, Generic[R]):
         Raises:
             WaitTimeoutError: it had not ended by then; it goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = None if timeout is None else began + timeout
         after = self._last_event()
         while not self.done():
             left = _LONGEST_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
@@ -94,6 +97,7 @@ class Handle(ABC, Generic[R]):
                     {"run": self.id, "hint": f"follow it with `cf-workers runs watch {self.id}`"},
                 )
             after = self._next_event(after, min(left, _LONGEST_WAIT_SECONDS))
+            time.sleep(min(_LATEST_SECONDS, _LATE_SHARE * (time.monotonic() - began)))
 
     def result(self, timeout: float | None = None) -> R:
         """Wait, then return what came of it; see `wait`."""
