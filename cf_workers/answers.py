@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from cf_workers._redis import Keys, RedisClient, connect_bounded
 from cf_workers.agents.definition import AgentCall, AgentDefinition, AgentReply, DependencyOutput, Usage
 from cf_workers.agents.fingerprint import call_parts
-from cf_workers.agents.prices import NANOS, cost_nanos, prompt_cache_saving_nanos
+from cf_workers.agents.prices import cost_nanos, prompt_cache_saving_nanos
 from cf_workers.application import Context
 from cf_workers.cache import (
     Cache,
@@ -28,6 +28,7 @@ from cf_workers.cache import (
     signing_secret,
 )
 from cf_workers.errors import ConfigError
+from cf_workers.money import usd
 from cf_workers.planning import Planned
 from cf_workers.workflows.outcome import Outcome
 from cf_workers.workflows.plan import PlannedStep
@@ -249,9 +250,9 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
             "stale": answer.stale,
             "cache_key": answer.key,
             "batch": answer.batch,
-            "saved_cost": None if answer.saved_nanos is None else answer.saved_nanos / NANOS,
+            "saved_cost": usd(answer.saved_nanos),
             "prompt_cache_saved_cost": _prompt_cache_saved(reply.model, usage),
-            "estimated_cost": None if cost is None else cost / NANOS,
+            "estimated_cost": usd(cost),
             "error": None,
             **({"instead_of": answer.instead_of} if answer.instead_of else {}),
         },
@@ -259,8 +260,7 @@ def succeeded(answer: Answer, step: PlannedStep, *, attempts: int) -> Outcome:
 
 
 def _prompt_cache_saved(model: str, usage: Usage) -> float | None:
-    saved = prompt_cache_saving_nanos(model, usage)
-    return None if saved is None else saved / NANOS
+    return usd(prompt_cache_saving_nanos(model, usage))
 
 
 def _signing(context: Context, client: RedisClient, keys: Keys) -> tuple[CachePolicy, SecretSource]:

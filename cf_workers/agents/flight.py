@@ -201,7 +201,7 @@ def dial(
         except OSError as error:
             sock.close()
             failure = error
-        except BaseException:
+        except BaseException:  # a cancel as well: nobody else has this socket to close it
             sock.close()
             raise
         else:

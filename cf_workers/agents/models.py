@@ -94,8 +94,10 @@ RETIRED_UNLISTED = {
     "claude-3-5-sonnet-20241022": date(2025, 10, 28),
     "claude-3-5-sonnet-20240620": date(2025, 10, 28),
 }
-"""Models that the SDK's list leaves out and old programs name, with their last day:
-https://platform.claude.com/docs/en/about-claude/model-deprecations"""
+"""Models that the SDK's list leaves out and old programs name, with their last day as third parties give it.
+
+These cite https://platform.claude.com/docs/en/about-claude/model-deprecations, where it was not looked up;
+nothing hangs on the day but the words of the refusal."""
 
 _ENDED = {**RETIRED_MODELS, **RETIRED_UNLISTED}
 

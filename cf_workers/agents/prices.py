@@ -19,10 +19,10 @@ from importlib.resources import files
 from typing import Any
 
 from cf_workers.agents.definition import Usage
+from cf_workers.money import NANOS
 
 log = logging.getLogger(__name__)
 
-NANOS = 1_000_000_000
 """Billionths of a dollar in a dollar."""
 
 _MILLION = Decimal(1_000_000)

@@ -80,7 +80,7 @@ class InterruptibleStream(httpcore2.NetworkStream):
                 secure._board(timeout)
                 with blocking():
                     wrapped.do_handshake()
-            except BaseException:
+            except BaseException:  # a cancel as well: nobody else has this socket to close it
                 secure.close()
                 raise
         return secure

@@ -9,6 +9,7 @@ changes nothing.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -116,8 +117,10 @@ class Courier:
             self._advance(one, go_on)
         except redis.RedisError:
             raise
-        except Exception:
-            log.exception("batch.failed pack=%s", one.id)
+        except Exception as error:  # noqa: BLE001  whatever it is: counted, told, and tried again later
+            # Where it happened, and not what it says, which may quote a prompt or an answer.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            log.error("batch.failed pack=%s error=%s\n%s", one.id, type(error).__name__, trace)
             self._tally["failed_packs"] += 1
             self._packs.look_at(one, self._clock() + self.policy.busy_seconds)
 

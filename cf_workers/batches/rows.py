@@ -35,7 +35,7 @@ class Wish:
     Args:
         mark: names this try of the step, and no other.
         key: equal for calls that may share an answer.
-        size: bytes of its request.
+        size: bytes of its request; needed where a row may be made of it.
         prefix: what the request shares with others, for the provider's prompt cache.
         rescue_at: Unix time from which on its run cannot wait any longer.
     """
@@ -43,7 +43,7 @@ class Wish:
     mark: str
     key: str
     model: str
-    size: int
+    size: int = 0
     prefix: str = ""
     rescue_at: float | None = None
 

@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, get_args
 
 from cf_workers.errors import InputError
+from cf_workers.money import NANOS, usd
 
 Period = Literal["total", "day", "month"]
 OnExhausted = Literal["park", "cheaper_model", "batch", "fail"]
@@ -17,7 +18,6 @@ REACTIONS: tuple[str, ...] = get_args(OnExhausted)
 
 NAMESPACE, DAY = "namespace", "day"
 _NAMED = ("agent", "workflow", "run")
-_NANOS = 1_000_000_000
 LARGEST_USD = 1_000_000
 """Lua counts in doubles, which hold whole billionths of a dollar up to nine millions."""
 
@@ -165,10 +165,10 @@ def nanos_of(usd: object) -> int:
     if isinstance(usd, bool) or not amount.is_finite() or not 0 <= amount <= LARGEST_USD:
         hint = f"give a number from 0 to {LARGEST_USD}, for example 2.50"
         raise InputError(f"{usd!r} is not an amount of dollars", {"hint": hint})
-    return int(amount * _NANOS)
+    return int(amount * NANOS)
 
 
 def dollars(nanos: int) -> str:
     """An amount as people write it."""
-    amount = nanos / _NANOS
+    amount = usd(nanos)
     return f"${amount:.2f}" if amount >= 1 or nanos % 10_000_000 == 0 else f"${amount:.4f}"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cf_workers.money import usd
+
 
 @dataclass(frozen=True)
 class CacheStats:
@@ -46,7 +48,7 @@ class CacheStats:
 
     @property
     def saved_usd(self) -> float:
-        return self.saved_nanos / 1e9
+        return usd(self.saved_nanos)
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "hit_rate": self.hit_rate, "saved_usd": self.saved_usd}

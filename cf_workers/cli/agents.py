@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from cf_workers.cli.session import Noun, session
 
 if TYPE_CHECKING:
     from cf_workers.application import Context
-    from cf_workers.project import AgentEntry
+    from cf_workers.project import AgentEntry, Problem
 
 
 @click.group("agents", cls=Noun)
@@ -25,18 +26,22 @@ def list_agents() -> None:
     """List the agents by priority."""
     project = _context().project
     entries = [project.entry(name) for name in project.agent_names]
+    problems = {name: project.agent_problems(name) for name in project.agent_names}
     if session().json:
-        print_document({"agents": [_entry(entry) for entry in entries]})
+        print_document({"agents": [_entry(entry, problems[entry.name]) for entry in entries]})
         return
     if not entries:
         notice(f"no agents in {project.path}")
         return
     columns(
-        ("AGENT", "PRIORITY", "DOMAINS", "MODEL"),
-        ((e.name, str(e.priority), ", ".join(e.domains) or "-", e.model or "-") for e in entries),
+        ("AGENT", "PRIORITY", "DOMAINS", "MODEL", "USABLE"),
+        (
+            (e.name, str(e.priority), ", ".join(e.domains) or "-", e.model or "-", _usable(problems[e.name]))
+            for e in entries
+        ),
     )
-    for entry in entries:
-        for problem in entry.problems:
+    for found in problems.values():
+        for problem in found:
             warn(problem_text(problem.as_dict()))
 
 
@@ -64,7 +69,11 @@ def show(name: str) -> None:
         click.echo(f"\n{styled('-- contract --', dim=True)}\n\n{definition.contract.rstrip()}")
 
 
-def _entry(entry: AgentEntry) -> dict[str, Any]:
+def _usable(problems: Sequence[Problem]) -> str:
+    return styled("no", fg="red") if problems else "yes"
+
+
+def _entry(entry: AgentEntry, problems: Sequence[Problem]) -> dict[str, Any]:
     return {
         "name": entry.name,
         "file": entry.file,
@@ -73,7 +82,8 @@ def _entry(entry: AgentEntry) -> dict[str, Any]:
         "priority": entry.priority,
         "model": entry.model,
         "imported": entry.imported,
-        "problems": [problem.as_dict() for problem in entry.problems],
+        "usable": not problems,
+        "problems": [problem.as_dict() for problem in problems],
     }
 
 

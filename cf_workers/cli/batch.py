@@ -21,7 +21,7 @@ from cf_workers.cli.output import (
     print_document,
     seconds_text,
 )
-from cf_workers.cli.session import LANES, Verb, session
+from cf_workers.cli.session import LANES, Count, Verb, session
 from cf_workers.errors import CfWorkersError, InputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ LINE_EVERY_SECONDS = 10.0
 @click.option("--lane", type=click.Choice(LANES), default="interactive", show_default=True)
 @click.option(
     "--in-flight",
-    type=click.IntRange(1, 100_000),
+    type=Count(1, 100_000),
     help=f"Lines under way at once  [{IN_FLIGHT['interactive']}; {IN_FLIGHT['batch']} in the batch lane].",
 )
 def batch(file: Path, out: Path, **chosen: Any) -> None:

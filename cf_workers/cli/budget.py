@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.clients import reached_client
 from cf_workers.cli.output import columns, counted, notice, print_document, styled
 from cf_workers.cli.session import Noun, session
+from cf_workers.money import usd
 
 if TYPE_CHECKING:
     from cf_workers.budgets import BudgetStatus, Period
-    from cf_workers.client import Client
-
-_NANOS = 1_000_000_000
 
 
 @click.group("budget", cls=Noun)
@@ -29,7 +26,7 @@ def status() -> None:
     """Show every budget that is declared, was set by hand, or was used lately."""
     from cf_workers.budgets import dollars
 
-    with _client() as client:
+    with reached_client() as client:
         found = client.budgets.status()
     if session().json:
         print_document({"budgets": [_entry(one) for one in found]})
@@ -71,7 +68,7 @@ def set_(scope: str, amount: str, per: Period | None) -> None:
 
     SCOPE is namespace, day, agent:NAME, workflow:NAME or run:ID.
     """
-    with _client() as client:
+    with reached_client() as client:
         woken = client.budgets.set(scope, amount, per)
     _tell(scope, woken, f"the budget {scope} is ${amount} now")
 
@@ -80,7 +77,7 @@ def set_(scope: str, amount: str, per: Period | None) -> None:
 @click.argument("scope")
 def unset(scope: str) -> None:
     """Go back to what is declared for SCOPE."""
-    with _client() as client:
+    with reached_client() as client:
         woken = client.budgets.unset(scope)
     _tell(scope, woken, f"the budget {scope} is as declared")
 
@@ -97,14 +94,5 @@ def _entry(one: BudgetStatus) -> dict[str, Any]:
     document = asdict(one) | {"left": one.left}
     money = ("limit", "spent", "reserved", "uncertain", "left")
     for name in money:
-        nanos = document.pop(name)
-        document[f"{name}_usd"] = None if nanos is None else nanos / _NANOS
+        document[f"{name}_usd"] = usd(document.pop(name))
     return document
-
-
-@contextmanager
-def _client() -> Iterator[Client]:
-    from cf_workers.client import Client
-
-    with Client(config=session().config, announce=notice) as client, client.reaching():
-        yield client

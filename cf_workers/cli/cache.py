@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.clients import opened_client
 from cf_workers.cli.output import cost_text, counted, notice, print_document, seconds_text, warn
 from cf_workers.cli.session import Noun, session
 from cf_workers.errors import InputError
+from cf_workers.money import usd
 
 if TYPE_CHECKING:
     from cf_workers.cache import CacheStats, Inspection
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from cf_workers.warming import Line
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_NANOS = 1_000_000_000
 _KIBIBYTE, _MEBIBYTE = 1024, 1024 * 1024
 
 
@@ -48,7 +49,7 @@ def cache() -> None:
 @cache.command("stats")
 def stats() -> None:
     """Show what the cache holds and what it saved, for the whole fleet."""
-    with _client() as client:
+    with opened_client() as client:
         found, enabled = client.cache.stats(), _enabled(client)
     if session().json:
         print_document(_stats_document(found, enabled=enabled))
@@ -76,7 +77,7 @@ def stats() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear(yes: bool) -> None:
     """Take out every answer; what they cost will be paid again."""
-    with _client() as client:
+    with opened_client() as client:
         if not yes:
             _confirm(client.cache.stats())
         removed = client.cache.clear()
@@ -95,7 +96,7 @@ def invalidate(agent: str | None, workflow: str | None, model: str | None, older
             "nothing says what to invalidate: give --agent, --workflow, --model or --older-than",
             click.get_current_context(),
         )
-    with _client() as client:
+    with opened_client() as client:
         removed = client.cache.invalidate(
             agent=agent, workflow=workflow, model=model, older_than_seconds=older_than
         )
@@ -107,7 +108,7 @@ def invalidate(agent: str | None, workflow: str | None, model: str | None, older
 @click.option("--content", is_flag=True, help="Show the answer as well.")
 def inspect(key: str, content: bool) -> None:
     """Show what is known of the entry KEY."""
-    with _client() as client:
+    with opened_client() as client:
         found = client.cache.inspect(key, content=content)
     if found is None:
         raise InputError(
@@ -129,7 +130,7 @@ def warm(file: Path) -> None:
 
     Every line is checked before anything is sent. Answers that are known already are not asked for again.
     """
-    with _client() as client:
+    with opened_client() as client:
         lines = client.warmer.read(_texts(file))
         ended = _warm(client, lines)
     document = _warmed_document(ended)
@@ -226,7 +227,7 @@ def _inspection_document(found: Inspection, *, content: bool) -> dict[str, Any]:
         "kept_until": found.kept_until,
         "age_seconds": round(found.age_seconds, 3),
         "stale": found.stale,
-        "estimated_cost": None if found.cost_nanos is None else found.cost_nanos / _NANOS,
+        "estimated_cost": usd(found.cost_nanos),
         "bytes": found.bytes,
         "document_bytes": found.document_bytes,
     }
@@ -240,9 +241,3 @@ def _inspection_document(found: Inspection, *, content: bool) -> dict[str, Any]:
 
 def _size(size: int) -> str:
     return f"{size / _MEBIBYTE:.1f} MB" if size >= _MEBIBYTE else f"{size / _KIBIBYTE:.1f} KB"
-
-
-def _client() -> Client:
-    from cf_workers.client import Client
-
-    return Client(config=session().config, announce=notice)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 
+from cf_workers.cli.clients import reached_client
 from cf_workers.cli.output import columns, notice, print_document, seconds_text
-from cf_workers.cli.session import Noun, session
+from cf_workers.cli.session import Count, Noun, session
 from cf_workers.errors import InputError
-
-if TYPE_CHECKING:
-    from cf_workers.client import Client
 
 
 @click.group("dlq", cls=Noun)
@@ -23,10 +18,10 @@ def dlq() -> None:
 
 
 @dlq.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--limit", type=Count(1, 1000), default=100, show_default=True)
 def list_letters(limit: int) -> None:
     """List dead letters, the newest first."""
-    with _client() as client:
+    with reached_client() as client:
         found = client.dead_letters.newest(limit=limit)
     if session().json:
         print_document({"dead_letters": [letter.document() for letter in found]})
@@ -60,7 +55,7 @@ def requeue(run: str, step: str | None) -> None:
     What succeeded stays. The steps that were skipped because this one failed run as well.
     """
     id = _id(run, step)
-    with _client() as client:
+    with reached_client() as client:
         letter = client.dead_letters.get(id)
         client.check_retry(letter.run)
         results = client.history.document(letter.run, outputs=False)["results"]
@@ -81,7 +76,7 @@ def requeue(run: str, step: str | None) -> None:
 def drop(run: str, step: str | None) -> None:
     """Forget a dead letter, named by its id or as RUN STEP; its run stays as it is."""
     id = _id(run, step)
-    with _client() as client:
+    with reached_client() as client:
         letter = client.dead_letters.get(id)
         client.dead_letters.drop([letter])
     if session().json:
@@ -99,11 +94,3 @@ def _id(run: str, step: str | None) -> str:
             {"hint": "give RUN:STEP, or RUN and STEP as two words; see `cf-workers dlq list`"},
         )
     return run
-
-
-@contextmanager
-def _client() -> Iterator[Client]:
-    from cf_workers.client import Client
-
-    with Client(config=session().config, announce=notice) as client, client.reaching():
-        yield client

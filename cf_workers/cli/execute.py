@@ -19,8 +19,9 @@ from cf_workers.cli.output import (
     styled,
     tokens_text,
 )
-from cf_workers.cli.session import Verb, session
+from cf_workers.cli.session import Amount, Count, Verb, session
 from cf_workers.errors import ConfigError, InputError
+from cf_workers.money import usd
 
 if TYPE_CHECKING:
     from cf_workers.answers import KnownAnswers
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 RUN = "run"
+_NO_TASK = "no task: give it as an argument, with --task-file or on standard input"
 
 
 @click.command("execute", cls=Verb)
@@ -38,16 +40,16 @@ RUN = "run"
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
 @click.option("--model", help="Instead of the agent's own; auto: as the project's rules choose.")
 @click.option("--complexity", metavar="TIER", help="simple, standard or complex: chooses the model.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Bound of the answer.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of an attempt."
-)
+@click.option("--max-tokens", type=Count(min=1), help="Bound of the answer.")
+@click.option("--timeout", type=Amount(min=0, min_open=True), metavar="SECONDS", help="Of an attempt.")
 @click.option("--task-file", type=click.Path(path_type=Path), help="Read the task from a file.")
 @click.option("--temperature", type=float, help="Accepted for old scripts; never sent.")
 @click.option("--no-cache", is_flag=True, help="Ask again even if the answer is known.")
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
-@click.option("--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Its budget.")
-@click.option("--no-memory", is_flag=True, help="Without earlier executions in the prompt.")
+@click.option("--max-cost", type=Amount(min=0), metavar="DOLLARS", help="Its budget.")
+@click.option(
+    "--no-memory", is_flag=True, help="Accepted for old scripts: agents never remember earlier executions."
+)
 def execute(agent: str, task: str | None, task_file: Path | None, **chosen: Any) -> None:
     """Run AGENT on TASK and print its answer.
 
@@ -98,9 +100,7 @@ def _tell_choice(planned: Planned, task: str) -> None:
 
     definition = AgentDefinition.model_validate_json(planned.definitions[step.definition])
     call = call_for(definition, step, task=task)
-    likely, most = (
-        cost_text(None if nanos is None else nanos / 1e9) for nanos in (likely_nanos(call), most_nanos(call))
-    )
+    likely, most = (cost_text(usd(nanos)) for nanos in (likely_nanos(call), most_nanos(call)))
     notice(f"model {step.model} ({step.chosen}): about {likely}, at most {most} a call")
 
 
@@ -121,8 +121,11 @@ def read_task(ctx: click.Context, task: str | None, task_file: Path | None) -> s
     if task is not None and task != STDIN:
         return task
     if task is None and sys.stdin.isatty():
-        raise click.UsageError("no task: give it as an argument, with --task-file or on standard input", ctx)
-    return _text(sys.stdin.buffer.read(), "standard input")
+        raise click.UsageError(_NO_TASK, ctx)
+    text = _text(sys.stdin.buffer.read(), "standard input")
+    if task is None and not text.strip():
+        raise click.UsageError(f"{_NO_TASK}; nothing came on standard input", ctx)
+    return text
 
 
 def show_execution(document: Mapping[str, Any]) -> None:

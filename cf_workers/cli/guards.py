@@ -77,7 +77,7 @@ def breaker_reset(scope: str | None) -> None:
     for change in changes:
         click.echo(f"closed {change.scope}, which was {change.before.replace('_', '-')}")
     if not changes:
-        notice(f"{counted(len(meant), 'breaker')}, and none was open" if meant else _NOTHING)
+        notice(f"{counted(len(meant), 'breaker')}, none open: nothing to reset" if meant else _NOTHING)
 
 
 @click.group("limits", cls=Noun)

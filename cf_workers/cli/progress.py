@@ -81,16 +81,23 @@ def interruptible(run: str, workforce: Workforce | None = None, *, what: str = "
         with _interrupted_between_events():
             yield
     except KeyboardInterrupt:
-        own = workforce is not None and workforce.is_own
-        stop = f"stop it with `cf-workers runs cancel {run}`"
-        follow_up, state = f"follow it with `cf-workers runs watch {run}`, {stop}", "goes on"
-        if own:
-            notice("Stopping the local worker; Ctrl-C again stops it at once.")
-            state = "is kept and waits for a worker, since the one of this command has ended"
-            follow_up = f"go on with it with `cf-workers runs watch {run}`, {stop}"
+        state, follow_up = _what_becomes_of(run, workforce)
         raise InterruptedByUserError(
             f"interrupted; {what} {run} {state}", {"hint": follow_up, "run_id": run}
         ) from None
+
+
+def _what_becomes_of(run: str, workforce: Workforce | None) -> tuple[str, str]:
+    """The state in which an interruption leaves a run, and what can be done next."""
+    stop = f"stop it with `cf-workers runs cancel {run}`"
+    if workforce is None or not workforce.is_own:
+        return "goes on", f"follow it with `cf-workers runs watch {run}`, {stop}"
+    notice("Stopping the local worker; Ctrl-C again stops it at once.")
+    workforce.close()
+    if ended := workforce.ended_as(run):
+        return f"has ended meanwhile: {ended}", f"see it with `cf-workers runs show {run}`"
+    state = "is kept and waits for a worker, since the one of this command has ended"
+    return state, f"go on with it with `cf-workers runs watch {run}`, {stop}"
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cf_workers.cli.output import columns, cost_text, counted, seconds_text, styled
+from cf_workers.money import usd
 
 if TYPE_CHECKING:
     from cf_workers.client.quote import Quote, Span, StepQuote
-
-_NANOS = 1_000_000_000
 
 
 def quote_document(quote: Quote) -> dict[str, Any]:
@@ -79,11 +78,11 @@ def _hit(step: StepQuote) -> str:
 def _amounts(nanos: Span | None) -> tuple[str, str, str]:
     if nanos is None:
         return ("unknown",) * 3
-    low, likely, high = (cost_text(amount / _NANOS) for amount in (nanos.low, nanos.likely, nanos.high))
+    low, likely, high = (cost_text(usd(amount)) for amount in (nanos.low, nanos.likely, nanos.high))
     return low, likely, high
 
 
 def _usd(nanos: Span | None) -> dict[str, float] | None:
     if nanos is None:
         return None
-    return {name: amount / _NANOS for name, amount in asdict(nanos).items()}
+    return {name: usd(amount) for name, amount in asdict(nanos).items()}

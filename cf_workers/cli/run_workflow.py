@@ -10,7 +10,7 @@ import click
 from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import notice, print_document
 from cf_workers.cli.report import run_report
-from cf_workers.cli.session import LANES, Verb, session
+from cf_workers.cli.session import LANES, Amount, Verb, session
 from cf_workers.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 @click.option("--lane", type=click.Choice(LANES), help="Of steps that name none; `batch` is half the price.")
 @click.option("--fail-fast", is_flag=True, help="Fail rather than wait for breaker or limits.")
 @click.option("--detach", is_flag=True, help="Print the id and return at once.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Of the run.")
-@click.option(
-    "--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Budget of the run; it parks beyond."
-)
+@click.option("--timeout", type=Amount(min=0, min_open=True), metavar="SECONDS", help="Of the run.")
+@click.option("--max-cost", type=Amount(min=0), metavar="DOLLARS", help="Budget of the run; it parks beyond.")
 def run_workflow(workflow: str, task: str | None, inputs: Sequence[str], **chosen: Any) -> None:
     """Run a workflow of the project, or of a JSON file, and print the results of its steps."""
     values = read_inputs(inputs)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.clients import reached_client
 from cf_workers.cli.execute import show_execution
 from cf_workers.cli.output import (
     columns,
@@ -21,7 +21,7 @@ from cf_workers.cli.output import (
 )
 from cf_workers.cli.report import run_report
 from cf_workers.cli.run_workflow import conclude, detached, watched
-from cf_workers.cli.session import Noun, session
+from cf_workers.cli.session import Count, Noun, session
 
 if TYPE_CHECKING:
     from cf_workers.cli.workforce import Workforce
@@ -37,11 +37,11 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@click.option("--offset", type=click.IntRange(min=0), default=0, help="Pass over so many newer ones.")
+@click.option("--limit", type=Count(1, 1000), default=20, show_default=True)
+@click.option("--offset", type=Count(min=0), default=0, help="Pass over so many newer ones.")
 def list_runs(limit: int, offset: int) -> None:
     """List runs and executions, the newest first."""
-    with _client() as client:
+    with reached_client() as client:
         found = client.history.newest(limit=limit, offset=offset)
     if session().json:
         print_document({"runs": [_entry(run) for run in found]})
@@ -70,7 +70,7 @@ def list_runs(limit: int, offset: int) -> None:
 @click.argument("run")
 def show(run: str) -> None:
     """Show what came of RUN so far."""
-    with _client() as client:
+    with reached_client() as client:
         document = _document(client, run)
     if "agent_name" in document:
         show_execution(document)
@@ -86,7 +86,7 @@ def watch(run: str) -> None:
     """Follow RUN until it has ended; ends as `run-workflow` does."""
     from cf_workers.cli.workforce import Workforce, queues_of
 
-    with _client() as client:
+    with reached_client() as client:
         lanes = {step.lane for step in client.history.plan(run).steps}
         with Workforce(client, queues_of(lanes)) as workforce:
             if client.history.status(run) not in FINAL:
@@ -98,7 +98,7 @@ def watch(run: str) -> None:
 @click.argument("run")
 def explain(run: str) -> None:
     """Say what each step of RUN waits for and, where that is known, how long."""
-    with _client() as client:
+    with reached_client() as client:
         found = client.operations.explain(run)
     if session().json:
         print_document({"success": True, **found.document()})
@@ -115,7 +115,7 @@ def explain(run: str) -> None:
 @click.argument("run")
 def cancel(run: str) -> None:
     """Stop RUN: nothing more is started, calls in flight are cut."""
-    with _client() as client:
+    with reached_client() as client:
         before = client.history.status(run)
         status = before if before in FINAL else client.cancel(run)
     stopping = status not in FINAL
@@ -134,7 +134,7 @@ def retry(run: str, detach: bool) -> None:
     """Run again what did not succeed in RUN, and wait for it."""
     from cf_workers.cli.workforce import Workforce, queues_of
 
-    with _client() as client:
+    with reached_client() as client:
         client.check_retry(run)
         lanes = {step.lane for step in client.history.plan(run).steps}
         with Workforce(client, queues_of(lanes)) as workforce:
@@ -177,11 +177,3 @@ def _entry(run: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value for name, value in run.items() if name not in {"results", "execution_order", "success"}
     }
-
-
-@contextmanager
-def _client() -> Iterator[Client]:
-    from cf_workers.client import Client
-
-    with Client(config=session().config, announce=notice) as client, client.reaching():
-        yield client

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cf_workers.cli.clients import opened_client
 from cf_workers.cli.output import columns, notice, print_document, status_text, styled, warn
 from cf_workers.cli.session import Noun, session
 
 if TYPE_CHECKING:
-    from cf_workers.client import Client
     from cf_workers.client.schedules import ScheduleStatus
 
 
@@ -23,7 +23,7 @@ def schedule() -> None:
 @schedule.command("list")
 def list_schedules() -> None:
     """List the schedules: when each ticks next, its last run and what became of it."""
-    with _client() as client:
+    with opened_client() as client:
         found = client.schedules.statuses()
     if session().json:
         print_document({"schedules": [one.document() for one in found]})
@@ -48,7 +48,7 @@ def run(name: str, detach: bool) -> None:
     from cf_workers.cli.run_workflow import conclude, detached, watched
     from cf_workers.cli.workforce import Workforce, queues_of
 
-    with _client() as client:
+    with opened_client() as client:
         lane = client.project.schedule(name).lane
         with Workforce(client, queues_of([lane])) as workforce:
             if not detach:
@@ -75,9 +75,3 @@ def _row(one: ScheduleStatus) -> tuple[str, ...]:
 def _local(moment: datetime | None) -> str:
     """By the clock of whoever asks; the schedule's own time zone stands beside its times."""
     return "never" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _client() -> Client:
-    from cf_workers.client import Client
-
-    return Client(config=session().config, announce=notice)

@@ -13,6 +13,10 @@ LANES = ("interactive", "background", "batch", "auto")
 """How a step can be asked, as `cf_workers.workflows.spec` says it, which takes time to load."""
 
 
+_WHOLE_SENTENCE = 200
+"""Characters; click's own bound of 45 breaks sentences off."""
+
+
 @dataclass
 class Session:
     """What the caller asked for, of whichever command.
@@ -67,6 +71,21 @@ def common_options() -> list[click.Option]:
     ]
 
 
+class Count(click.IntRange):
+    """A whole number between bounds, called so in errors; click calls it an integer range."""
+
+    name = "whole number"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002 - click's signature
+        return "NUMBER"
+
+
+class Amount(click.FloatRange):
+    """A number between bounds, called so in errors; click calls it a float range."""
+
+    name = "number"
+
+
 class Verb(click.Command):
     """A command of ours."""
 
@@ -84,6 +103,14 @@ class Noun(click.Group):
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *common_options()]
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with the whole first sentence of each."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, one.get_short_help_str(_WHOLE_SENTENCE)) for name, one in found if one is not None]
+            )
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -98,7 +125,7 @@ class Noun(click.Group):
 
 
 def _refuse(word: str, known: Sequence[str], ctx: click.Context) -> NoReturn:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = ["--help"] if word == "help" else difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(known)}"
     raise click.UsageError(f"there is no command {word!r}; {hint}", ctx)
 

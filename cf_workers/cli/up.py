@@ -16,7 +16,7 @@ import click
 from cf_workers.cli.companions import attended_argv, attended_environ
 from cf_workers.cli.output import counted, notice, print_document, styled, warn
 from cf_workers.cli.procfile import PROCESSES
-from cf_workers.cli.session import Verb, session
+from cf_workers.cli.session import Count, Verb, session
 from cf_workers.cli.supervisor import LOOK_AGAIN, Program, Supervisor
 from cf_workers.errors import ConfigError
 
@@ -35,12 +35,12 @@ _COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
 
 
 @click.command("up", cls=Verb)
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option("--workers", type=Count(min=1), default=1, show_default=True, help="How many.")
 @click.option("--beat/--no-beat", default=True, help="Whether to start what starts scheduled runs.")
 @click.option("--flower/--no-flower", default=True, help="Whether to start the dashboard.")
 @click.option(
     "--flower-port",
-    type=click.IntRange(0, 65_535),
+    type=Count(0, 65_535),
     envvar="FLOWER_PORT",
     default=FLOWER_PORT,
     show_default=True,

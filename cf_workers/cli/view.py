@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cf_workers.cli.output import cost_text, seconds_text, tokens_text
+from cf_workers.money import usd
 
 if TYPE_CHECKING:
     from cf_workers.workflows.history import RunEvent
 
-_NANOS = 1_000_000_000
 _DRAINING = "draining"
 ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 
@@ -66,7 +66,7 @@ class StepView:
             self.attempts = int(data.get("attempts", self.attempts))
             self.tokens = int(data.get("input_tokens", 0)) + int(data.get("output_tokens", 0))
             nanos = data.get("cost_nanos", "0")
-            self.cost = int(nanos) / _NANOS if nanos else None
+            self.cost = usd(int(nanos)) if nanos else None
 
 
 class RunView:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cf_workers.cli.clients import opened_client
 from cf_workers.cli.completion import workflow_names
 from cf_workers.cli.output import columns, counted, notice, print_document, styled
 from cf_workers.cli.session import Noun, session
 
 if TYPE_CHECKING:
-    from cf_workers.client import Client
     from cf_workers.workflows.spec import StepSpec, WorkflowSpec
 
 
@@ -27,7 +27,7 @@ def list_workflows() -> None:
     """List the workflows, usable or not."""
     from cf_workers.errors import ProjectError
 
-    project = _client().project
+    project = opened_client().project
     entries: list[dict[str, Any]] = []
     for name in project.workflow_names:
         try:
@@ -49,7 +49,7 @@ def list_workflows() -> None:
 @click.option("--mermaid", is_flag=True, help="As a Mermaid flow chart.")
 def show(name: str, mermaid: bool) -> None:
     """Show a workflow: its steps, what they wait for, its inputs."""
-    spec = _client().workflow(name)
+    spec = opened_client().workflow(name)
     if mermaid and not session().json:
         click.echo(draw(spec))
         return
@@ -80,7 +80,7 @@ def validate(name: str | None) -> None:
     """Check one workflow, or the whole project; every problem is listed."""
     from cf_workers.planning import check_project, plan_workflow
 
-    client = _client()
+    client = opened_client()
     checked = [name] if name is not None else list(client.project.workflow_names)
     if name is None:
         check_project(client.project, client.settings)
@@ -111,7 +111,7 @@ def plan(name: str, sequential: bool, cost: bool, task: str | None, inputs: Sequ
 
     values = read_inputs(inputs)
     options = WorkflowOptions(sequential=sequential)
-    with _client() as client:
+    with opened_client() as client:
         spec = client.workflow(name)
         planned = plan_workflow(
             spec, client.project, client.settings, options, task=task, inputs={**_defaults(spec), **values}
@@ -180,9 +180,3 @@ def _step(step: StepSpec) -> dict[str, Any]:
 def _one_line(text: str | None) -> str:
     line = " ".join((text or "the task of the run").split())
     return line if len(line) <= 60 else f"{line[:59]}…"  # noqa: PLR2004
-
-
-def _client() -> Client:
-    from cf_workers.client import Client
-
-    return Client(config=session().config, announce=notice)

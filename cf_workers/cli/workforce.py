@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 from cf_workers.cli.companions import Companion, leaving_on_sigterm
 from cf_workers.cli.output import notice, warn
-from cf_workers.errors import NoWorkerError
+from cf_workers.errors import CfWorkersError, NoWorkerError
 from cf_workers.wire import CONTROL, INTERACTIVE
+from cf_workers.workflows.outcome import FINAL
 from cf_workers.workflows.plan import queue_of
 from cf_workers.workflows.spec import Lane
 
@@ -92,6 +93,15 @@ class Workforce:
             notice("The local worker ends what it has begun for other commands; Ctrl-C stops it at once.")
             own.wait(OTHERS_SECONDS)
         own.insist()
+
+    def ended_as(self, run: str) -> str | None:
+        """How a run has ended; `None` if it has not, or nobody can be asked."""
+        try:
+            with self._client.reaching():
+                status = self._client.history.status(run)
+        except CfWorkersError:
+            return None
+        return status if status in FINAL else None
 
     def __enter__(self) -> Self:
         self._leaving.__enter__()

@@ -23,14 +23,13 @@ from cf_workers.errors import (
     UnknownRunError,
     describe_error,
 )
+from cf_workers.money import NANOS, usd
 from cf_workers.planning import WorkflowOptions
 from cf_workers.project.batch_files import Entry
 from cf_workers.workflows.outcome import FINAL
 
 if TYPE_CHECKING:
     from cf_workers.client.client import Client
-
-_NANOS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Tally:
     @property
     def known_cost(self) -> float:
         """What the priced lines cost, in US dollars."""
-        return self.cost_nanos / _NANOS
+        return usd(self.cost_nanos)
 
     @property
     def cost(self) -> float | None:
@@ -89,7 +88,7 @@ class Tally:
         self.done += 1
         self.failed += not document["success"]
         self.unpriced += cost is None
-        self.cost_nanos += round((cost or 0) * _NANOS)
+        self.cost_nanos += round((cost or 0) * NANOS)
 
 
 class Batch:

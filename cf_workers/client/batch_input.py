@@ -86,7 +86,7 @@ def read_batch(client: Client, path: Path, lane: Lane = "interactive") -> BatchI
     file = opened(path)
     try:
         return BatchInput(path, file, _checked(client, path, file), lane)
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: nobody else has this file to close it
         file.close()
         raise
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 from cf_workers.errors import CfWorkersError, InputError
+from cf_workers.whole_file import replace_file
 
 _LINE_ENDS = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"}
 """JSON allows them inside a string, but many a reader takes them for the end of a line."""
@@ -52,7 +52,7 @@ class BatchOutput(AbstractContextManager["BatchOutput"]):
         try:
             named = self._named(input_digest, ordered)
             self._cut_torn_end()
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else has the descriptor, and with it the lock
             os.close(self._descriptor)
             raise
         self.batch = named.batch
@@ -185,11 +185,6 @@ def _read_name(path: Path) -> _Named | None:
 def _replace(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        replace_file(path, text.encode())
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None

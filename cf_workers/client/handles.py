@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 _LONGEST_WAIT_SECONDS = 1.0
 _LATE_SHARE, _LATEST_SECONDS = 0.01, 0.05
-"""How late a wait may see the end, so that it need not look at every event: as a share of itself, and at most."""
+"""How late a wait may see the end, so as not to look at every event: as a share of itself, and at most."""
 _ASYNC_POLL_SECONDS = (0.02, 0.5)
 
 

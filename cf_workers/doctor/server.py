@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from cf_workers._redis import RedisClient
+from cf_workers._redis import RedisClient, server_time
 from cf_workers.doctor.findings import ADVICE, OK, PROBLEM, Finding
 
 OLDEST = (6, 2)
@@ -43,9 +43,9 @@ def read_server(client: RedisClient) -> ServerFacts:
         redis.RedisError: it does not answer.
     """
     began = time.time()
-    seconds, micros = client.time()
+    there = server_time(client)
     took = time.time() - began
-    skew = seconds + micros / 1e6 - (began + took / 2)
+    skew = there - (began + took / 2)
     try:
         config: Mapping[str, str] | None = client.config_get("appendfsync")
     except redis.ResponseError:

@@ -83,7 +83,7 @@ def join_or_start(
         try:
             hold.wait(SHARED, deadline)
             started, address = _ensure_running(state, deadline)
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: who does not use the server must not keep it running
             hold.close()
             raise
     if started:

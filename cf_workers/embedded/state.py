@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cf_workers.errors import ServerUnreachableError
+from cf_workers.whole_file import replace_file
 
 HINT = "set CF_WORKERS_REDIS_URL to a Redis or Valkey server of your own"
 PRIVATE_FOLDER = 0o700
@@ -91,12 +92,7 @@ class StateDir:
 
     def _replace(self, name: str, text: str) -> None:
         """Writes a private file whole or not at all."""
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=self.path)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(self.path / name)
+        replace_file(self.path / name, text.encode())
 
 
 def state_dir_for(project: Path, environ: Mapping[str, str]) -> Path:

@@ -19,6 +19,7 @@ from cf_workers.cache.stats import CacheStats
 from cf_workers.errors import ServerUnreachableError
 from cf_workers.metrics.families import counter, counters, gauge, gauges, largest
 from cf_workers.metrics.guards import guard_families
+from cf_workers.money import usd
 from cf_workers.reliability.queues import LooksAtQueues
 from cf_workers.resilience import Guard, ScopeStatus
 from cf_workers.settings import Settings
@@ -28,7 +29,6 @@ from cf_workers.workflows.liveness import LivenessPolicy, live_workers
 
 log = logging.getLogger(__name__)
 
-_NANOS = 1e9
 _TOKENS = ("input_tokens", "output_tokens")
 _ENDS = ("succeeded", "failed", "cancelled")
 _CACHE_COUNTS = ("hits", "misses", "stale_hits", "stores", "evictions", "integrity_failures", "failures")
@@ -217,7 +217,7 @@ class FleetCollector(Collector):
         ):
             spent = largest(sums[measure], most)
             yield counters(
-                name, says, ["model"], [((model,), number / _NANOS) for model, number in spent.items()]
+                name, says, ["model"], [((model,), usd(number)) for model, number in spent.items()]
             )
 
     def _cached(self) -> Iterator[Metric]:

@@ -86,6 +86,7 @@ def read_entry(name: str, raw: object, source: str) -> AgentEntry:
         return AgentEntry(name, None, problems=tuple(report.problems))
     keys = Fields(raw, place, report)
     values = read_keys(keys, AGENT_KEYS)
+    keys.warn_of_near_misses([key.name for key in AGENT_KEYS])
     return AgentEntry(
         name=name,
         file=_file(keys, values, place, report),

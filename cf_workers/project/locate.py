@@ -26,7 +26,8 @@ def find_project(explicit: str | Path | None, cwd: Path, home: Path | None) -> P
     raise ConfigError(
         f"no project found; looked for {' and '.join(map(str, places))}",
         {
-            "hint": "name the claude.json with --config PATH or CF_WORKERS_CONFIG",
+            "hint": "go to the folder of a project, or name its claude.json with --config PATH or "
+            "CF_WORKERS_CONFIG; `cf-workers demo` shows one at work",
             "looked": list(map(str, places)),
         },
     )

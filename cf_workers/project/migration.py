@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from cf_workers.project.fields import kind
 from cf_workers.project.files import FileTexts
 from cf_workers.project.sections import CacheSection, PerformanceSection
 from cf_workers.project.source import Source
+from cf_workers.whole_file import replace_file
 
 _FIRST_KEY = re.compile(r"\s*\{[ \t]*(?P<newline>\r?\n)(?:[ \t]*\r?\n)*(?P<indent>[ \t]+)")
 _LAST_BRACE = re.compile(r"\r?\n[ \t]*$")
@@ -113,14 +111,4 @@ def migrate_text(text: str) -> tuple[str, list[str]]:
 def _replace(target: Path, text: str) -> None:
     """Write the file whole or not at all, with its mode and its byte order mark."""
     mark = codecs.BOM_UTF8 if target.read_bytes().startswith(codecs.BOM_UTF8) else b""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(mark + text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(target, temporary)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_file(target, mark + text.encode(), keep_mode=True)

@@ -34,6 +34,7 @@ from cf_workers.project.problems import (
     within,
 )
 from cf_workers.project.schedules import missing_file, read_schedule
+from cf_workers.project.schema import UNREAD
 from cf_workers.project.sections import (
     CacheSection,
     Features,
@@ -48,6 +49,20 @@ from cf_workers.schedules.spec import ScheduleSpec
 from cf_workers.workflows.spec import WorkflowSpec
 
 Section = TypeVar("Section")
+
+_READ = (
+    "name",
+    "agents",
+    "workflows",
+    "schedules",
+    "features",
+    "performance",
+    "cache",
+    "budgets",
+    "models",
+)
+TOP_KEYS = (*_READ, *UNREAD)
+"""Of the project file; others are somebody else's, unless they look like a slip of one of these."""
 
 
 class Project:
@@ -69,6 +84,7 @@ class Project:
         }
         self._schedules: Mapping[str, Any] = self._top.object("schedules") or {}
         self._title = self._top.text("name")
+        self._top.warn_of_near_misses(TOP_KEYS)
         self._specs: dict[str, WorkflowSpec] = {}
         self._timetable: dict[str, tuple[ScheduleSpec | None, list[Problem]]] = {}
 
@@ -128,6 +144,16 @@ class Project:
         if entry is None:
             raise self._unknown_agent(name)
         return entry
+
+    def agent_problems(self, name: str) -> tuple[Problem, ...]:
+        """Why an agent cannot be used, as far as can be said without reading its files.
+
+        Raises:
+            UnknownAgentError: there is none of that name.
+        """
+        entry = self.entry(name)
+        found = [*self._duplicates(entry.place), *entry_problems(entry, self.root, str(self.path))]
+        return tuple(self.located(found))
 
     def agent(self, name: str) -> AgentDefinition:
         """An agent with its files as they are now.

@@ -16,6 +16,7 @@ from cf_workers.project.problems import Problem, at
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _SHOWN_OF_LINE = 60
+_SMALLEST = 'the smallest project is {"version": "1.0.0"}'
 
 
 class Source:
@@ -74,7 +75,7 @@ class Source:
         if not isinstance(raw, dict):
             raise ConfigError(
                 f"{self.path} must hold a JSON object, not {kind(raw)}",
-                {"hint": 'the smallest project is {"version": "1.0.0"}'},
+                {"hint": _SMALLEST},
             )
         return raw
 
@@ -85,7 +86,9 @@ class Source:
         return members
 
     def _not_json(self, error: json.JSONDecodeError) -> ConfigError:
-        lines = self.text.splitlines() or [""]
+        if not self.text.strip():
+            return ConfigError(f"{self.path} is empty", {"hint": _SMALLEST})
+        lines = self.text.splitlines()
         beginning = lines[min(error.lineno, len(lines)) - 1].strip()[:_SHOWN_OF_LINE]
         return ConfigError(
             f"{self.path} is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}, "

@@ -34,7 +34,7 @@ class Beat:
         while not self._stopped.wait(self.every):
             try:
                 self.beat()
-            except Exception:
+            except Exception:  # told, and the next one may do
                 log.exception("beat failed name=%s", self._thread.name)
 
     def beat(self) -> None:

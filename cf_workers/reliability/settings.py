@@ -98,8 +98,8 @@ def _redis_transport(visibility_timeout: float) -> dict[str, Any]:
 def _without_redis() -> dict[str, Any]:
     """What differs on RabbitMQ, which knows by itself which of its consumers live.
 
-    Publishing stays unconfirmed: threads would wait for confirmations on the connections of the event loop,
-    and what gets lost on the way is noticed and published again.
+    Publishing stays unconfirmed. With `confirm_publish` threads were seen to wait for confirmations on a
+    connection of the event loop, once; why was not established. What is lost is noticed and published again.
     """
     return {
         "worker_disable_prefetch": False,  # works on Redis alone, and warns elsewhere

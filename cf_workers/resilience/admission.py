@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from cf_workers._redis import GuardKeys, Keys, RedisClient, Script
+from cf_workers._redis import GuardKeys, Keys, RedisClient, Script, server_time
 from cf_workers.resilience.breaker import Transition, noted, transitions
 from cf_workers.resilience.ending import Ending
 from cf_workers.resilience.gate import spend_stops_until
@@ -242,10 +242,10 @@ class Guard:
 
     def _stop_until(self, ending: Ending) -> float:
         try:
-            seconds, microseconds = self._client.time()
+            now = server_time(self._client)
         except redis.RedisError:
-            seconds, microseconds = time.time(), 0
-        return spend_stops_until(ending.error_code, seconds + microseconds / 1e6, self.policy.gate)
+            now = time.time()
+        return spend_stops_until(ending.error_code, now, self.policy.gate)
 
     def _renew_all(self, scope: Scope, ids: list[str]) -> list[str]:
         args = {"permits": ids, "lease": self.policy.window.lease_seconds, "ttl": self.policy.keep_seconds}

@@ -15,8 +15,7 @@ from cf_workers.clock import Clock
 from cf_workers.errors import CfWorkersError
 from cf_workers.schedules.ledger import Choice, Decided, Ledger, Standing
 from cf_workers.schedules.spec import ScheduleSpec
-
-FINAL = frozenset({"succeeded", "failed", "cancelled"})
+from cf_workers.workflows.outcome import FINAL
 
 
 @dataclass(frozen=True)

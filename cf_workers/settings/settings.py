@@ -7,10 +7,10 @@ from dataclasses import replace
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cf_workers.agents.prices import NANOS
 from cf_workers.batches import BatchPolicy
 from cf_workers.budgets import BudgetPolicy
 from cf_workers.cache import CachePolicy
+from cf_workers.money import NANOS
 from cf_workers.prefixes import WarmingPolicy
 from cf_workers.reliability import ReliabilityPolicy
 from cf_workers.resilience import BreakerPolicy, FairnessPolicy, GuardPolicy, LimitsPolicy, WindowPolicy

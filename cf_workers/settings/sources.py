@@ -85,7 +85,7 @@ def _said(place: tuple[int | str, ...], one: Mapping[str, Any]) -> str:
     """What is wrong with one variable; a mistyped one with what was meant."""
     name = f"{PREFIX}{'__'.join(str(part).upper() for part in place)}"
     if one["type"] != "extra_forbidden":
-        return f"{name}: {one['msg']}"
+        return f"{name}: {str(one['msg']).removeprefix('Value error, ')}"
     section = Settings.model_fields[str(place[0])].annotation
     known = list(getattr(section, "model_fields", ()))
     meant = nearest(str(place[-1]), known)

@@ -10,7 +10,7 @@ from typing import Any
 
 from cf_workers.agents.cancel import CancelToken
 from cf_workers.agents.definition import AgentCall, AgentDefinition, DependencyOutput, Usage
-from cf_workers.agents.prices import NANOS, cost_nanos
+from cf_workers.agents.prices import cost_nanos
 from cf_workers.answers import Answer, call_for
 from cf_workers.budgets import Limit
 from cf_workers.errors import (
@@ -21,6 +21,7 @@ from cf_workers.errors import (
     StreamCutError,
     describe_error,
 )
+from cf_workers.money import usd
 from cf_workers.tasks.answering import BatchTerms, Caller
 from cf_workers.tasks.runtime import Runtime
 from cf_workers.workflows.inputs import full_task
@@ -118,7 +119,7 @@ def failed(error: CfWorkersError, step: PlannedStep, *, attempts: int) -> Outcom
             "agent": step.agent,
             "model": step.model,
             "usage": usage.model_dump() if usage else None,
-            "estimated_cost": None if cost is None else cost / NANOS,
+            "estimated_cost": usd(cost),
             "error": describe_error(error),
         },
     )

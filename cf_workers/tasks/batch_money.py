@@ -15,15 +15,14 @@ import redis
 from cf_workers.agents.definition import AgentCall
 from cf_workers.agents.estimate import most_nanos
 from cf_workers.budgets import Exhausted, Ledger, Reservation
-from cf_workers.errors import BudgetError
-from cf_workers.tasks.answering import Caller, NotNow, Wake
-from cf_workers.tasks.budgeted import exhausted_error, scopes_of
+from cf_workers.tasks.answering import Caller, Wake
+from cf_workers.tasks.budgeted import scopes_of
+from cf_workers.tasks.shortage import not_asked, refusal, unpriced_error
 
 log = logging.getLogger(__name__)
 
 _LEASE_SECONDS = 5 * 86_400.0
 """A row is sent a few times at most, and each batch ends within a day."""
-_SERVER_AWAY_SECONDS = 2.0
 
 
 class BatchMoney:
@@ -49,10 +48,7 @@ class BatchMoney:
             return
         most = most_nanos(call, cache_ttl="1h")
         if most is None:
-            raise BudgetError(
-                f"the price of the model {call.model!r} is not known, so no budget can hold for it",
-                {"hint": "use a model with a known price, or run it without a budget"},
-            )
+            raise unpriced_error(call.model, limits[0])
         try:
             found = self._ledger.reserve(
                 limits,
@@ -62,10 +58,9 @@ class BatchMoney:
                 id=_reservation(mark),
             )
         except redis.RedisError as error:
-            log.warning("budget.not_asked error=%s", type(error).__name__)
-            raise NotNow("the budgets cannot be asked", _SERVER_AWAY_SECONDS) from None
+            raise not_asked(error) from None
         if isinstance(found, Exhausted):
-            raise self._refusal(found, caller)
+            raise refusal(found, caller, self._ledger)
 
     def settle(self, marks: Iterable[str], nanos: int | None) -> None:
         """Replace what was put aside for steps by what each of them cost; nothing where nothing was.
@@ -83,17 +78,6 @@ class BatchMoney:
                 self._wake(woken)
         except redis.RedisError as error:
             log.warning("budget.not_settled error=%s", type(error).__name__)
-
-    def _refusal(self, short: Exhausted, caller: Caller) -> Exception:
-        error = exhausted_error(short)
-        if short.for_good and short.limit.on_exhausted == "fail":
-            return error
-        return NotNow(
-            error.message,
-            self._ledger.policy.recheck_seconds,
-            waits=lambda: self._ledger.waits(short.account, caller.waiter),
-            instead=error if caller.fail_fast else None,
-        )
 
 
 def _reservation(mark: str) -> str:

@@ -109,7 +109,8 @@ class Batched:
             BudgetError: see `BatchMoney.reserve`.
         """
         self._money.reserve(call, caller, wish.mark)
-        return self._outlast("join", lambda: self._rows.join(wish)).row
+        sized = replace(wish, size=_size(call))
+        return self._outlast("join", lambda: self._rows.join(sized)).row
 
     def _waits(self, mark: str) -> bool:
         return self._outlast("waits", lambda: self._rows.waits(mark))
@@ -172,14 +173,18 @@ class Batched:
 
 
 def _wish(call: AgentCall, terms: BatchTerms, key: str | None) -> Wish:
+    """What the step wants asked; how large it is counts only once a row is made of it, see `_size`."""
     return Wish(
         mark=terms.mark,
         key=key or key_of_mark(terms.mark),
         model=call.model,
-        size=len(canonical_json(build_request(call)).encode()),
         prefix=call.agent.digest,
         rescue_at=terms.rescue_at,
     )
+
+
+def _size(call: AgentCall) -> int:
+    return len(canonical_json(build_request(call)).encode())
 
 
 def _by_itself(caller: Caller, terms: BatchTerms) -> Caller:

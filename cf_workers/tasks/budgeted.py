@@ -27,12 +27,12 @@ from cf_workers.errors import (
 )
 from cf_workers.tasks.answering import Answering, Caller, NotNow, Wake
 from cf_workers.tasks.runtime import Provider
+from cf_workers.tasks.shortage import exhausted_error, not_asked, refusal, unpriced_error
 
 log = logging.getLogger(__name__)
 
 _MAYBE_PAID = (CallTimeoutError, StreamCutError, CancelledError, ConnectionFailedError)
 _NEVER_SENT = ("dns", "connect", "pool", "unsendable")
-_SERVER_AWAY_SECONDS = 2.0
 
 
 class Budgeted:
@@ -67,8 +67,7 @@ class Budgeted:
         try:
             chosen, reservation = self._reserve(call, caller, limits)
         except redis.RedisError as error:
-            log.warning("budget.not_asked error=%s", type(error).__name__)
-            raise NotNow("the budgets cannot be asked", _SERVER_AWAY_SECONDS) from None
+            raise not_asked(error) from None
         with self._holding(reservation):
             answer = self._make(chosen, caller, token, reservation)
         return answer if chosen is call else replace(answer, instead_of=call.model)
@@ -82,13 +81,13 @@ class Budgeted:
     def _make(self, call: AgentCall, caller: Caller, token: CancelToken, reservation: Reservation) -> Answer:
         try:
             answer = self._inner.ask(call, caller, token)
-        except NotNow as refusal:
-            self._settle(reservation, 0 if refusal.probe is None else _paid(call, refusal.probe))
+        except NotNow as later:
+            self._settle(reservation, 0 if later.probe is None else _paid(call, later.probe))
             raise
         except CfWorkersError as error:
             self._settle(reservation, _paid(call, error))
             raise
-        except BaseException:
+        except BaseException:  # a defect, or the end of the process: nobody knows what was billed
             self._settle(reservation, None)
             raise
         self._settle(reservation, cost_nanos(answer.reply.model, answer.reply.usage))
@@ -105,7 +104,7 @@ class Budgeted:
         """
         most = most_nanos(call, cache_ttl=self._cache_ttl)
         if most is None:
-            raise _unpriced(call.model, limits[0])
+            raise unpriced_error(call.model, limits[0])
         candidates = [(most, call)]
         short: Exhausted | None = None
         while candidates:
@@ -117,7 +116,7 @@ class Budgeted:
                 candidates = self._cheaper(call, most, found.limit)
             short = short or found
         assert short is not None  # noqa: S101
-        raise self._refusal(short, caller)
+        raise refusal(short, caller, self._ledger)
 
     def _cheaper(self, call: AgentCall, most: int, limit: Limit) -> list[tuple[int, AgentCall]]:
         """The call with other models, as far as these are cheaper, in the order of the budget's ladder."""
@@ -128,20 +127,6 @@ class Budgeted:
             if wanted is not None and wanted < most:
                 priced.append((wanted, other))
         return priced
-
-    def _refusal(self, short: Exhausted, caller: Caller) -> Exception:
-        error = exhausted_error(short)
-        if short.for_good and short.limit.on_exhausted == "fail":
-            return error
-        busy = "calls in flight have reserved what is left of a budget"
-        reason = f"{error.message}; {error.hint}" if short.for_good else busy
-        return NotNow(
-            reason,
-            self._ledger.policy.recheck_seconds,
-            waits=lambda: self._ledger.waits(short.account, caller.waiter),
-            instead=error if caller.fail_fast else None,
-            batch_instead=short.for_good and short.limit.on_exhausted == "batch" and not caller.fail_fast,
-        )
 
     def _settle(self, reservation: Reservation, nanos: int | None) -> None:
         """A settlement that fails is left to the lease: all that was reserved then counts as spent."""
@@ -204,7 +189,7 @@ class Capped:
         """
         most = most_nanos(call)
         if most is None:
-            raise _unpriced(call.model, self._limit)
+            raise unpriced_error(call.model, self._limit)
         left = self._limit.nanos - self._spent
         if most > left:
             raise exhausted_error(Exhausted(self._limit, most, left, True, ""))
@@ -232,30 +217,6 @@ def scopes_of(call: AgentCall, caller: Caller) -> list[str]:
     """All that a budget for this call can be for."""
     scopes = ["namespace", "day", f"agent:{call.agent.name}", f"run:{caller.run}"]
     return scopes if caller.alone else [*scopes, f"workflow:{caller.workflow}"]
-
-
-def exhausted_error(short: Exhausted) -> BudgetError:
-    """The error that says which budget has not enough, and how to raise it."""
-    scope, amount = short.limit.scope, dollars(short.limit.nanos)
-    return BudgetError(
-        f"the budget {scope} of {amount} has {dollars(max(0, short.left))} left, "
-        f"and the call may cost {dollars(short.wanted)}",
-        {
-            "hint": f"raise it with `cf-workers budget set {scope} DOLLARS`"
-            if short.account
-            else "raise it with --max-cost, or lower --max-tokens",
-            "scope": scope,
-            "budget_usd": short.limit.nanos / 1e9,
-            "wanted_usd": short.wanted / 1e9,
-        },
-    )
-
-
-def _unpriced(model: str, limit: Limit) -> BudgetError:
-    return BudgetError(
-        f"the price of the model {model!r} is not known, so the budget {limit.scope} cannot hold for it",
-        {"hint": "use a model with a known price, or run it without a budget", "scope": limit.scope},
-    )
 
 
 def _paid(call: AgentCall, error: CfWorkersError) -> int | None:

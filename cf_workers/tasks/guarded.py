@@ -69,7 +69,7 @@ class Guarded:
                 if permit.probe and ending.outcome == "fault" and not caller.fail_fast:
                     raise _failed_probe(error, reopened) from None
                 raise
-            except BaseException:
+            except BaseException:  # it says nothing of the provider; the permit comes back whatever it is
                 self._settle(permit, never_sent())
                 raise
             usage = answer.reply.usage

@@ -80,7 +80,7 @@ class GuardedBatches:
         except BatchCallError as error:
             ending = never_sent() if error.error is None else failed(error.error)
             raise
-        except BaseException:
+        except BaseException:  # it says nothing of the provider
             ending = never_sent()
             raise
         finally:

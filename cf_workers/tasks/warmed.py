@@ -146,7 +146,7 @@ class Warmed:
 
         try:
             answer = self._inner.ask(call, replace(caller, began=began), token)
-        except BaseException:
+        except BaseException:  # however it ends, the others must not wait for it
             if not begun:
                 self._let_go_on(lambda: self._prefixes.give_way(first))
             raise

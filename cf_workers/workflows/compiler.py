@@ -8,7 +8,7 @@ an attempt, so its size does not depend on the graph's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,22 +66,39 @@ class FlatGroup(group):
         """Publish the members as they are, in as few round trips as the transport allows."""
         if args or kwargs:
             raise TypeError("the members are immutable")
-        with self.app.producer_or_acquire(producer) as channel, channel.batch(max_size=_PUBLISH_BATCH):
-            known: set[str] = set()
-            events = SentEvents(self.app, channel) if len(self.tasks) > _FEW else None
-            if events is not None:
-                options["event_dispatcher"] = events
-            for index, signature in enumerate(self.tasks):
-                queue = signature.options["queue"]
-                if queue in known:
-                    options["declare"] = []  # the first message has seen to it
+        publish(self.app, self.tasks, producer, numbered=True, **self.options, **options)
+
+
+def publish(
+    app: Celery,
+    signatures: Sequence[Signature],
+    producer: Any = None,
+    *,
+    numbered: bool = False,
+    **options: Any,
+) -> None:
+    """Publish messages as they are, in as few round trips as the transport allows.
+
+    Args:
+        numbered: each says which member of its group it is.
+        options: of all of them.
+    """
+    with app.producer_or_acquire(producer) as channel, channel.batch(max_size=_PUBLISH_BATCH):
+        known: set[str] = set()
+        events = SentEvents(app, channel) if len(signatures) > _FEW else None
+        if events is not None:
+            options["event_dispatcher"] = events
+        for index, signature in enumerate(signatures):
+            queue, more = signature.options.get("queue"), dict(options)
+            if queue in known:
+                more["declare"] = []  # the first message has seen to it
+            if queue is not None:
                 known.add(queue)
-                signature.apply_async(
-                    producer=channel, add_to_parent=False, group_index=index, **self.options, **options
-                )
-                options.pop("declare", None)
-            if events is not None:
-                events.flush()
+            if numbered:
+                more["group_index"] = index
+            signature.apply_async(producer=channel, add_to_parent=False, **more)
+        if events is not None:
+            events.flush()
 
 
 @dataclass(frozen=True)

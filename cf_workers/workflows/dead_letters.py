@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cf_workers._redis import Keys, RedisClient
+from cf_workers._redis import Keys, RedisClient, server_time
 from cf_workers.errors import InputError
 from cf_workers.wire import canonical_json
 
@@ -70,8 +70,7 @@ class DeadLetters:
 
     def add(self, letter: DeadLetter) -> DeadLetter:
         """Store a letter; a second one for the same step replaces the first. Safe to repeat."""
-        seconds, micros = self._client.time()
-        at = float(seconds) + float(micros) / 1e6
+        at = server_time(self._client)
         stored = replace(letter, at=at)
         policy, listed = self.policy, self._keys.dead_letters
         with self._client.pipeline(transaction=True) as pipe:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cf_workers.money import usd
 from cf_workers.workflows.outcome import ENDED, FINAL
 from cf_workers.workflows.plan import PlannedStep
-
-_NANOS = 1_000_000_000
 
 
 def step_document(
@@ -92,7 +91,7 @@ def run_document(
         "input_tokens": int(record.get("input_tokens", 0)),
         "output_tokens": int(record.get("output_tokens", 0)),
         "estimated_cost": _cost_usd(record),
-        "saved_cost": int(record.get("saved_nanos", 0)) / _NANOS,
+        "saved_cost": usd(int(record.get("saved_nanos", 0))),
         **_prompt_cache(steps.values()),
         "lost_calls": int(record.get("lost_calls", 0)),
     }
@@ -149,7 +148,7 @@ def told_status(record: Mapping[str, Any]) -> str:
 def _cost_usd(record: Mapping[str, str]) -> float | None:
     if int(record.get("unpriced", 0)):
         return None
-    return int(record.get("cost_nanos", 0)) / _NANOS
+    return usd(int(record.get("cost_nanos", 0)))
 
 
 def _seconds(value: Any) -> float | None:

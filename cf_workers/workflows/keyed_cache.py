@@ -37,7 +37,7 @@ class KeyedCache(Generic[K, V]):
                     return self._values[key]
             try:
                 value = self._read(key)
-            except BaseException:
+            except BaseException:  # whatever it is, who waits tries for itself
                 with self._lock:
                     self._reading.pop(key, None)
                 raise

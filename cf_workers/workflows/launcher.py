@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from celery import Celery, Signature
 from celery.canvas import maybe_signature
 
-from cf_workers.workflows.compiler import Compiler
+from cf_workers.workflows.compiler import Compiler, publish
 from cf_workers.workflows.definitions import Definitions
 from cf_workers.workflows.joins import Joins
 from cf_workers.workflows.keyed_cache import KeyedCache
@@ -87,7 +87,7 @@ class Launcher:
         plan = header.plan
         self._definitions.repin(run, {*plan.definitions, plan.digest}, self._store.policy.active_seconds)
         if message := header.message:
-            self._send_stored(message)
+            self._stored(message).apply_async()
             return attempt
         compiler = self._compilers.get(header.key)
         if sizes := [(compiler.chord_id(step), size) for step, size in compiler.joins()]:
@@ -123,10 +123,11 @@ class Launcher:
 
     def send(self, header: RunHeader, step: str) -> None:
         """Publish one step again, or the end of the run; for the reconciler."""
-        if header.message:
-            self._send_stored(header.message)
-        else:
-            self._compilers.get(header.key).signature(step).apply_async()
+        self._message(header, step).apply_async()
+
+    def send_all(self, wanted: Iterable[tuple[RunHeader, str]]) -> None:
+        """Publish steps of any runs again, in as few round trips as may be; for the reconciler."""
+        publish(self._app, [self._message(header, step) for header, step in wanted])
 
     def finish(self, header: RunHeader) -> None:
         """Publish the task that ends the run."""
@@ -143,9 +144,13 @@ class Launcher:
         compiler = Compiler(self._app, header)
         self._joins.forget(compiler.chord_id(step) for step, _ in compiler.joins())
 
-    def _send_stored(self, message: Mapping[str, object]) -> None:
-        signature: Signature = maybe_signature(dict(message), app=self._app)
-        signature.apply_async()
+    def _message(self, header: RunHeader, step: str) -> Signature:
+        if header.message:
+            return self._stored(header.message)
+        return self._compilers.get(header.key).signature(step)
+
+    def _stored(self, message: Mapping[str, object]) -> Signature:
+        return maybe_signature(dict(message), app=self._app)
 
     def _compile(self, key: tuple[str, int]) -> Compiler:
         return Compiler(self._app, self._store.header(*key))

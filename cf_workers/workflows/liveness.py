@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from cf_workers._redis import Keys, RedisClient, Script
+from cf_workers._redis import Keys, RedisClient, Script, server_time
 from cf_workers.workflows.outcome import Claim
 
 log = logging.getLogger(__name__)
@@ -193,8 +193,7 @@ def live_workers(
 ) -> list[dict[str, Any]]:
     """What each living worker says of itself, oldest heartbeat first; no entry for dead ones."""
     rules = policy or LivenessPolicy()
-    seconds, micros = client.time()
-    oldest = seconds + micros / 1e6 - rules.lease_seconds
+    oldest = server_time(client) - rules.lease_seconds
     alive = client.zrangebyscore(keys.workers, oldest, "+inf")
     found = client.mget([keys.worker(worker) for worker in alive]) if alive else []
     return [json.loads(about) for about in found if about]

@@ -13,7 +13,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import redis
@@ -33,7 +32,7 @@ from cf_workers.workflows.stalled import StalledRuns
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
-_PUBLISHERS = 6
+_SENT_AT_ONCE = 50
 _WOKEN = 0.0
 """The score of a parked step that need not wait any longer; see `scripts/unpark.lua`."""
 
@@ -216,21 +215,22 @@ class Reconciler:
         members = woken + [member for member in due if member not in left]
         if not members:
             return
-        attempts = self._attempts([member.split("\t")[0] for member in members])
-
-        def published(member: str, attempt: str | None) -> bool:
-            run, step = member.split("\t")
-            self._sent.clear(run, step)
-            return attempt is not None and self._sent.send(run, int(attempt), step, moment)
-
         # before they are sent: a step may park again and be woken again before all of them are
         again = moment + self.policy.resend_seconds
         self._client.zadd(self._keys.parked, dict.fromkeys(members, again), xx=True)
         self._repeats.note_sent(members, repeats, again=again, now=moment)
-        # in parallel: publishing is waiting, and who was woken waits for all that are published before
-        with ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="release") as pool:
-            sent = dict(zip(members, pool.map(published, members, attempts), strict=True))
-        if gone := [member for member in members if not sent[member]]:
+        # not all at once: who was woken first need not wait until messages are made for all others
+        for start in range(0, len(members), _SENT_AT_ONCE):
+            self._send_parked(members[start : start + _SENT_AT_ONCE], moment)
+
+    def _send_parked(self, members: Sequence[str], now: float) -> None:
+        """Publish parked steps, and let go of those whose runs are there no more."""
+        steps = [member.split("\t") for member in members]
+        attempts = self._attempts([run for run, _ in steps])
+        tries = [(run, attempt, step) for (run, step), attempt in zip(steps, attempts, strict=True)]
+        wanted = [(run, int(attempt), step) for run, attempt, step in tries if attempt is not None]
+        sent = self._sent.send_together(wanted, now)
+        if gone := [f"{run}\t{step}" for run, step in steps if (run, step) not in sent]:
             self._client.zrem(self._keys.parked, *gone)
 
     def _due_parked(self, moment: float, most: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from cf_workers.errors import CfWorkersError
 from cf_workers.workflows.launcher import Launcher
@@ -43,6 +44,23 @@ class Resending:
         except CfWorkersError:
             return False
         return self.send(run, attempt, step, now)
+
+    def send_together(self, tries: Sequence[tuple[str, int, str]], now: float) -> set[tuple[str, str]]:
+        """Publish steps in one round trip, however lately each was sent.
+
+        Args:
+            tries: run, attempt of the run, and step.
+
+        Returns:
+            Runs and steps, without those whose run cannot be read any more.
+        """
+        found = [(self.header(run, attempt), step) for run, attempt, step in tries]
+        wanted = [(header, step) for header, step in found if header is not None]
+        self._launcher.send_all(wanted)
+        for header, step in wanted:
+            self.clear(header.run, step)
+            self.note(header.run, step, now)
+        return {(header.run, step) for header, step in wanted}
 
     def header(self, run: str, attempt: int) -> RunHeader | None:
         """The header of a run, if it can be read."""

@@ -83,12 +83,12 @@ def _answer(cache: Cache, url: str, name: str, seconds: float) -> str:
             return standing.document
         assert not isinstance(standing, Alone)
         if isinstance(standing, Follow):
-            time.sleep(0.01)
+            time.sleep(0.01)  # nobody wakes this process: it looks again
         if isinstance(standing, Lead):
             with cache.leading(standing):
                 say("leading.")
                 connect_bounded(url, timeout_seconds=10).incr(ASKED)
-                time.sleep(seconds)
+                time.sleep(seconds)  # the call takes a while
                 cache.complete(standing, f"the answer of {os.getpid()}", tags={}, cost_nanos=1)
 
 

@@ -56,7 +56,7 @@ def test_under_load_of_eight_processes_the_total_is_exact_and_never_above_the_li
             samples += stored > 0
             assert accounted == stored <= LIMIT
             assert len(counts) == 1
-            time.sleep(0.002)
+            time.sleep(0.002)  # between two samples: the users are to have the server as well
         assert [user.wait() for user in users] == [0] * 8
     stats = cache_at(valkey.url, LOAD_POLICY).stats()
     assert samples > 50

@@ -379,6 +379,7 @@ def test_without_any_server_a_command_brings_its_own_and_takes_it_away(cf_embedd
     assert ended.code == 0, ended.err
     assert ended.document["success"] is True
     assert "started an embedded Valkey" in ended.err
+    assert "cache.secret_generated" not in ended.err
     assert "starting a local one for this command" in ended.err
     assert len(stack.calls()) == 1
 

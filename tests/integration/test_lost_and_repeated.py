@@ -65,9 +65,9 @@ def test_an_execution_delivered_twice_is_asked_once(stack, project):
     handle = client.submit("writer", "Say hello")
     stack.eventually_called("Say hello")
 
-    client._launcher._send_stored(client._store.header(handle.id, 1).message)
+    client._launcher.send(client._store.header(handle.id, 1), "writer")
     output = handle.result(timeout=60).output
-    client._launcher._send_stored(client._store.header(handle.id, 1).message)
+    client._launcher.send(client._store.header(handle.id, 1), "writer")
     eventually(lambda: stack.messages_left() == 0, "the repeated messages to be gone")
 
     assert len(stack.calls()) == 1

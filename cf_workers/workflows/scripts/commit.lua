@@ -3,7 +3,7 @@
 -- ARGV: id step fence status attempts counts_against result output input_tokens output_tokens cost_nanos ttl lost saved_nanos account sums daily_ttl sample samples_kept samples_ttl
 -- RETURNS: {1, left, running, stopping} when committed, {0, 0, 0, ''} when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the step ended under its own fence, and answers as the first did
--- USES: accounts
+-- USES: spent accounts
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
 if not step or tonumber(step.f) ~= tonumber(A.fence) then return {0, 0, 0, ''} end
@@ -29,17 +29,8 @@ end
 redis.call('ZREM', K.claims, A.id .. '\t' .. A.step .. '\t' .. step.f)
 
 if A.counts_against == '1' then redis.call('HINCRBY', K.run, 'failed', 1) end
-if A.lost ~= '0' then
-    redis.call('HINCRBY', K.run, 'lost_calls', A.lost)
-    redis.call('HINCRBY', K.counters, 'lost_calls', A.lost)
-end
-if A.input_tokens ~= '0' then redis.call('HINCRBY', K.run, 'input_tokens', A.input_tokens) end
-if A.output_tokens ~= '0' then redis.call('HINCRBY', K.run, 'output_tokens', A.output_tokens) end
-if A.cost_nanos == '' then
-    redis.call('HINCRBY', K.run, 'unpriced', 1)
-elseif A.cost_nanos ~= '0' then
-    redis.call('HINCRBY', K.run, 'cost_nanos', A.cost_nanos)
-end
+add_lost(A.lost)
+add_to_run()
 if A.saved_nanos ~= '0' then redis.call('HINCRBY', K.run, 'saved_nanos', A.saved_nanos) end
 local left = redis.call('HINCRBY', K.run, 'left', -1)
 local running = redis.call('HINCRBY', K.run, 'running', -1)

@@ -4,7 +4,7 @@
 -- ARGV: id step fence attempts state countdown reason lost input_tokens output_tokens cost_nanos probe account sums daily_ttl
 -- RETURNS: 1, or 0 when the fence is stale or the record has expired
 -- REPEAT: safe; a second call finds the claim given back under its own fence, and changes nothing
--- USES: accounts
+-- USES: spent accounts
 local raw = redis.call('HGET', K.steps, A.step)
 local step = raw and cjson.decode(raw)
 if not step or tonumber(step.f) ~= tonumber(A.fence) then return 0 end
@@ -23,17 +23,8 @@ redis.call('ZREM', K.claims, A.id .. '\t' .. A.step .. '\t' .. step.f)
 redis.call('ZADD', K.waiting, step.due, A.id .. '\t' .. A.step)
 redis.call('HINCRBY', K.run, 'running', -1)
 if A.state == 'parked' then redis.call('HINCRBY', K.run, 'parked', 1) end
-if A.lost ~= '0' then
-    redis.call('HINCRBY', K.run, 'lost_calls', A.lost)
-    redis.call('HINCRBY', K.counters, 'lost_calls', A.lost)
-end
-if A.input_tokens ~= '0' then redis.call('HINCRBY', K.run, 'input_tokens', A.input_tokens) end
-if A.output_tokens ~= '0' then redis.call('HINCRBY', K.run, 'output_tokens', A.output_tokens) end
-if A.cost_nanos == '' then
-    redis.call('HINCRBY', K.run, 'unpriced', 1)
-elseif A.cost_nanos ~= '0' then
-    redis.call('HINCRBY', K.run, 'cost_nanos', A.cost_nanos)
-end
+add_lost(A.lost)
+add_to_run()
 if A.account ~= '' then
     local of = redis.call('HMGET', K.run, 'kind', 'name')
     add_to_day(A.sums, of[1], of[2])

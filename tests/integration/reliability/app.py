@@ -71,7 +71,7 @@ def nap(self: Any, seconds: float) -> str:
     """Sleep, and give way when asked to."""
     note("started", self)
     if STOCK:
-        time.sleep(seconds)
+        time.sleep(seconds)  # the work; Celery as shipped cannot ask it to give way
     else:
         token: Token = token_for(self.request.id)
         if token.wait(seconds):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import redis
 from celery import Celery
 
+from tests.support import waiting
 from tests.support.servers import RealServer, free_port
 
 HERE = Path(__file__).parent
@@ -26,14 +26,10 @@ PATIENCE = 20.0 if os.environ.get("STOCK") == "1" else 90.0
 
 
 def eventually(
-    predicate: Callable[[], Any], what: str, timeout: float = PATIENCE, hint: Callable[[], str] | None = None
+    predicate: Callable[[], Any], what: str, timeout: float = PATIENCE, hint: Callable[[], str] = str
 ) -> Any:
-    end = time.monotonic() + timeout
-    while not (found := predicate()):
-        if time.monotonic() > end:
-            pytest.fail(f"waited {timeout:g} s for {what}\n{hint() if hint else ''}")
-        time.sleep(0.05)
-    return found
+    """`tests.support.eventually`, with the patience of these tests."""
+    return waiting.eventually(predicate, what, timeout=timeout, every=0.05, hint=hint)
 
 
 class Bell:

@@ -140,7 +140,7 @@ class Fleet:
         if not self.server.up:
             self._uncounted.add(pid)
             return None
-        time.sleep(LAST_WRITES_SECONDS)
+        time.sleep(LAST_WRITES_SECONDS)  # they are in no place where one could look for them
         held = self.held_by(pid)
         self._uncounted.discard(pid)
         self.exposed += held

@@ -42,11 +42,26 @@ def test_bad_input_is_told_before_an_unreachable_server(cf, monkeypatch):
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n"])
-def test_an_empty_standard_input_is_an_empty_task(stdin, cf):
+def test_without_a_task_and_with_nothing_on_standard_input_a_caller_is_told_how_to_give_one(stdin, cf):
     result = cf("execute", "linter", stdin=stdin)
 
     assert result.exit_code == 2
-    assert "the task is empty" in result.stderr
+    assert "no task: give it as an argument, with --task-file or on standard input" in result.stderr
+    assert "nothing came on standard input" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--timeout", "soon"], "'soon' is not a valid number."),
+        (["--max-tokens", "1.5"], "'1.5' is not a valid whole number."),
+    ],
+)
+def test_what_is_no_number_is_refused_in_plain_words(words, said, cf):
+    result = cf("execute", "linter", "x", *words)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_a_task_that_is_not_text_is_refused(cf):

@@ -69,7 +69,13 @@ def test_the_version_is_that_of_the_package(cf):
 
 @pytest.mark.parametrize(
     ("words", "meant"),
-    [(["exekute"], "execute"), (["runs", "lst"], "list"), (["workflow", "pla"], "plan")],
+    [
+        (["exekute"], "execute"),
+        (["runs", "lst"], "list"),
+        (["workflow", "pla"], "plan"),
+        (["help"], "--help"),
+        (["agents", "help"], "--help"),
+    ],
 )
 def test_a_misspelt_command_gets_a_suggestion(words, meant, cf):
     result = cf(*words)
@@ -77,6 +83,14 @@ def test_a_misspelt_command_gets_a_suggestion(words, meant, cf):
     assert result.exit_code == 2
     assert f"did you mean {meant!r}?" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("group", ["agents", "cache", "config", "runs", "workflow"])
+def test_the_help_of_a_group_breaks_no_sentence_off(group, cf):
+    commands = cf(group, "--help").stdout.split("Commands:")[1]
+
+    assert "..." not in commands
+    assert "show" in commands or "stats" in commands
 
 
 @pytest.mark.parametrize("json_option", [["--json"], ["--format", "json"], ["--format=json"]])

@@ -174,7 +174,7 @@ def test_a_run_that_cannot_work_ends_with_2_before_any_server_is_asked(words, sa
 def test_agents_are_listed_by_priority(cf):
     lines = cf("agents", "list").stdout.splitlines()
 
-    assert lines[0].split() == ["AGENT", "PRIORITY", "DOMAINS", "MODEL"]
+    assert lines[0].split() == ["AGENT", "PRIORITY", "DOMAINS", "MODEL", "USABLE"]
     assert lines[1].split()[:3] == ["linter", "1", "python"]
     assert len(lines) == 5
 

@@ -173,6 +173,7 @@ def test_a_project_reached_through_a_link_keeps_its_agents(folder, tmp_path):
         ({"file": "a.md", "effort": "hihg"}, ".effort", "not 'hihg'"),
         ({"file": "a.md", "max_tokens": 0}, ".max_tokens", "at least 1"),
         ({"file": "a.md", "output_schema": []}, ".output_schema", "must be an object"),
+        ({"file": "a.md", "max_token": 9}, ".max_token", "is not a key of this format"),
     ],
 )
 def test_a_bad_agent_blocks_only_itself(folder, entry, place, message):
@@ -267,6 +268,24 @@ def test_invalid_json_blocks_everything_and_says_where(folder):
 def test_whatever_is_not_a_project_is_refused_by_name(folder, text):
     with pytest.raises(ConfigError, match=r"claude\.json"):
         folder.load(text)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_project_file_is_called_empty(folder, text):
+    with pytest.raises(ConfigError, match=r"claude\.json is empty") as caught:
+        folder.load(text)
+
+    assert '{"version": "1.0.0"}' in caught.value.hint
+
+
+def test_a_misspelt_section_is_a_problem_of_the_project_and_blocks_nothing(folder):
+    folder.add("a.md", "A")
+    project = folder.load({"agents": {"a": {"file": "a.md"}}, "workflow": {}, "somebody_elses": {}})
+
+    (problem,) = project.problems
+
+    assert (problem.place, problem.hint) == ("workflow", "did you mean 'workflows'?")
+    assert project.agent("a").text == "A"
 
 
 def test_a_project_file_that_is_not_utf_8_is_refused(folder):

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from cf_workers.project.files import FileTexts
-from cf_workers.project.project import Project
+from cf_workers.project.project import TOP_KEYS, Project
 from cf_workers.project.schema import UNREAD, project_schema, project_schema_text
 from cf_workers.project.source import Source
 
@@ -103,6 +103,10 @@ def test_the_schema_is_one_and_the_shipped_file_holds_it():
     shipped = (files("cf_workers.project") / "claude.schema.json").read_text("utf-8")
 
     assert shipped == project_schema_text(), "write it anew: cf-workers config schema > …"
+
+
+def test_the_keys_that_a_slip_is_measured_by_are_those_of_the_schema():
+    assert set(TOP_KEYS) == set(SCHEMA["properties"])
 
 
 @pytest.mark.parametrize("place", PLACES)

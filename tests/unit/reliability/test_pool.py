@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from billiard.einfo import ExceptionInfo
@@ -11,13 +10,7 @@ from cf_workers.reliability.cancellation import Reason, token_for
 from cf_workers.reliability.ledger import ledger
 from cf_workers.reliability.policy import ReliabilityPolicy, attach
 from cf_workers.reliability.pool import TaskPool
-
-
-def eventually(predicate, what, timeout=30):
-    end = time.monotonic() + timeout
-    while not predicate():
-        assert time.monotonic() < end, f"waited {timeout} s for {what}"
-        time.sleep(0.005)
+from tests.support import eventually
 
 
 class ScriptedTask:

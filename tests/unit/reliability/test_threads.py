@@ -1,18 +1,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from cf_workers.reliability.threads import ThreadCrew
-
-
-def eventually(predicate, what, timeout=30):
-    end = time.monotonic() + timeout
-    while not predicate():
-        assert time.monotonic() < end, f"waited {timeout} s for {what}"
-        time.sleep(0.005)
+from tests.support import eventually
 
 
 class Gate:

@@ -102,6 +102,7 @@ def test_an_address_that_is_none_of_a_redis_server_is_refused_without_telling_it
     with pytest.raises(ConfigError, match=r"CF_WORKERS_REDIS_URL: .*redis://localhost:6379/0") as caught:
         load_settings(environ={})
 
+    assert "Value error" not in caught.value.message
     assert SECRET not in f"{caught.value!r} {caught.value.details} {caught.value.__cause__}"
 
 

@@ -483,6 +483,19 @@ def test_money_is_put_aside_while_a_row_waits_and_what_it_cost_is_spent(night):
     assert (day_of(night).reserved, day_of(night).spent) == (0, round(HAIKU_BATCH * 1e9))
 
 
+def test_rows_whose_requests_are_too_large_for_one_batch_go_out_in_two(worker, monkeypatch):
+    night = Night(worker, ServerTime(monkeypatch), max_bytes=20_000)
+    monkeypatch.setattr(runtime, "_factory", lambda: worker.runtime)
+    monkeypatch.setattr(runtime, "_current", None)
+    header = night.record(step("a", task="a" * 12_000), step("b", task="b" * 12_000))
+    for one in ("a", "b"):
+        night.execute(header, one)
+
+    night.tick(after=61)
+
+    assert [len(batch.requests) for batch in night.provider.batches.values()] == [1, 1]
+
+
 def test_a_step_without_money_waits_and_goes_into_no_batch(night):
     header = budgeted(night, 1)
 
@@ -490,8 +503,21 @@ def test_a_step_without_money_waits_and_goes_into_no_batch(night):
     night.tick(after=61)
 
     assert "the budget day" in said
+    assert "cf-workers budget set day" in said
     assert night.provider.batches == {}
     night.engine.store.unpark(night.budgets.set("day", 10**9))
+    assert night.execute(header) == "waiting for a message batch"
+
+
+def test_a_step_waits_for_money_that_others_have_put_aside_and_is_told_so(night):
+    header = budgeted(night, 1_000_000_000)
+    limit = Limit("day", 1_000_000_000, "day", "park")
+    aside = night.budgets.reserve([limit], 999_999_999)
+
+    said = night.execute(header)
+
+    assert said == "calls in flight have reserved what is left of a budget"
+    night.engine.store.unpark(night.budgets.settle(aside, 0))
     assert night.execute(header) == "waiting for a message batch"
 
 

@@ -263,6 +263,30 @@ def test_between_ticks_parked_steps_alone_are_looked_at(world):
     assert [message.step for message in world.engine.published()] == ["a"]
 
 
+def test_parked_steps_of_many_runs_are_published_together_each_as_it_is(world):
+    """A single execution of a canvas keeps the place that it has there, and the lane that it came by."""
+    engine = world.engine
+    execution = engine.app.signature(
+        "cf_workers.run_agent",
+        args=("a", "hi"),
+        options={"task_id": "e1", "queue": "batch", "group_id": "g", "group_index": 7},
+    )
+    headers = [engine.record(plan("a"), run="e1", message=dict(execution))]
+    headers += [engine.record(plan("a", "b"), run=f"r{n}") for n in range(60)]
+    for header in headers:
+        engine.store.park(engine.claim(header, "a"), countdown=0, reason="x")
+    engine.client.delete(engine.keys.run("r7").run)
+    world.time.advance(0.1)
+
+    world.reconciler.release_parked()
+
+    sent = {message.id: message for message in engine.published()}
+    assert sent.keys() == {"e1", *(f"r{n}:a" for n in range(60) if n != 7)}
+    assert (sent["e1"].queue, sent["e1"].headers["group_index"]) == ("batch", 7)
+    assert {sent[f"r{n}:a"].headers["group_index"] for n in range(60) if n != 7} == {None}
+    assert engine.client.zscore(engine.keys.parked, "r7\ta") is None
+
+
 def test_a_run_of_parked_steps_is_not_looked_at_for_lost_ones(world, monkeypatch):
     header = world.engine.record(plan("a"))
     world.engine.store.park(world.engine.claim(header, "a"), countdown=1000, reason="x")
