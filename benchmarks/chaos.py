@@ -14,13 +14,18 @@ Ends with 1 if anything is wrong, and then leaves the logs where it says.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from figures import Finding
+from support import Report, rendered
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -43,7 +48,10 @@ def main() -> int:
         calm_seconds=180,
     )
     outcome = Trial(plan, home, tell=lambda text: print(text, file=sys.stderr, flush=True))()
-    print(table(plan, outcome))
+    found = report(plan, outcome)
+    print(rendered(found))
+    if options.json:
+        options.json.write_text(json.dumps(asdict(found)))
     if outcome.audit.wrong:
         print(f"\n{len(outcome.audit.wrong)} things are wrong; the logs are in {home}")
         print("\n".join(outcome.audit.wrong[:50]))
@@ -52,17 +60,23 @@ def main() -> int:
     return 0
 
 
-def table(plan: Plan, outcome: Outcome) -> str:
-    """The figures as a Markdown table."""
-    rows = {
-        "seed": plan.seed,
+def report(plan: Plan, outcome: Outcome) -> Report:
+    """What was done to the fleet, and what came of it."""
+    wrong = len(outcome.audit.wrong)
+    figures = {
         "runs of seven steps": plan.runs,
         "worker processes kept running": plan.workers,
         "response cache": "on" if plan.cached else "off",
         **outcome.figures,
-        "things wrong": len(outcome.audit.wrong),
     }
-    return "\n".join(["| what | figure |", "|---|---|", *(f"| {k} | {_told(v)} |" for k, v in rows.items())])
+    return Report(
+        f"benchmarks/chaos.py --seed {plan.seed}",
+        [
+            Finding("things wrong with runs, steps, joins, calls or keys", "0", str(wrong), wrong == 0),
+            *(Finding(what, "", _told(figure)) for what, figure in figures.items()),
+        ],
+        [],
+    )
 
 
 def _told(value: Any) -> str:
@@ -80,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=40, help="runs under way")
     parser.add_argument("--workers", type=int, default=3, help="processes kept running")
     parser.add_argument("--cached", action="store_true", help="with the response cache, and shared tasks")
+    parser.add_argument("--json", type=Path, help="write the report to this file as well")
     return parser.parse_args()
 
 

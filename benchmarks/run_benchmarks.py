@@ -2,6 +2,11 @@
 
 python benchmarks/run_benchmarks.py --report [--quick] [--write benchmarks/README.md]
 python benchmarks/run_benchmarks.py --only cache --section benchmarks/README.md
+
+Long ones are run by hand, each with options of its own, and then put on the page:
+
+python benchmarks/chaos.py --seed 3 --json chaos.json
+python benchmarks/run_benchmarks.py --reports chaos.json --section benchmarks/README.md
 """
 
 from __future__ import annotations
@@ -46,6 +51,9 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a short version, less exact")
     parser.add_argument("--only", choices=BENCHMARKS, nargs="+", default=BENCHMARKS, metavar="NAME")
+    parser.add_argument(
+        "--reports", type=Path, nargs="+", metavar="JSON", help="run nothing: take what --json has written"
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="write method, machine and tables here")
     parser.add_argument(
         "--section",
@@ -56,17 +64,24 @@ def main() -> None:
     options = parser.parse_args()
     load, began_at = os.getloadavg()[0], datetime.now(UTC)
     began = time.monotonic()
-    reports = [_run(name, quick=options.quick) for name in options.only]
+    if options.reports:
+        reports = [json.loads(path.read_text(encoding="utf-8")) for path in options.reports]
+    else:
+        reports = [_run(name, quick=options.quick) for name in options.only]
     seconds = time.monotonic() - began
     rows = [row for report in reports for row in rows_of(report)]
     print(as_markdown(HEAD, rows))
     print(f"\n{_machine_line()}; all benchmarks took {seconds:.0f} s")
     if options.write:
-        options.write.write_text(document(reports, quick=options.quick, seconds=seconds), encoding="utf-8")
+        page = document(reports, quick=options.quick, seconds=seconds)
+        if options.write.exists():
+            page = with_others(page, options.write.read_text(encoding="utf-8"))
+        options.write.write_text(page, encoding="utf-8")
     if options.section:
         page = options.section.read_text(encoding="utf-8")
+        loads = None if options.reports else (load, os.getloadavg()[0])
         for report in reports:
-            page = with_section(page, report, conditions(began_at, (load, os.getloadavg()[0])))
+            page = with_section(page, report, conditions(began_at, loads))
         options.section.write_text(page, encoding="utf-8")
     sys.exit(int(any(finding["met"] is False for report in reports for finding in report["findings"])))
 
@@ -137,7 +152,7 @@ def with_section(page: str, report: dict[str, Any], conditions: str) -> str:
     """The page with one benchmark's section renewed, or added at its end; it has its findings with it."""
     found = as_markdown(HEAD[:-1], [row[:-1] for row in rows_of(report)])
     renewed = section(report, conditions, found)
-    sections = re.split(r"\n+(?=## )", page.rstrip("\n"))
+    sections = _sections(page)
     places = [number for number, text in enumerate(sections) if text.split("\n")[0] == _heading(report)]
     if places:
         sections[places[0]] = renewed
@@ -146,14 +161,35 @@ def with_section(page: str, report: dict[str, Any], conditions: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def conditions(began: datetime, loads: tuple[float, float]) -> str:
+def with_others(page: str, before: str) -> str:
+    """A new page with those sections of the one before it whose benchmarks are run by hand."""
+    new = _sections(page)
+    headings = {section.split("\n")[0] for section in new}
+    by_hand = [
+        section
+        for section in _sections(before)
+        if (heading := section.split("\n")[0]) not in headings
+        and (program := re.match(r"## `benchmarks/(\w+)\.py", heading))
+        and program[1] not in BENCHMARKS
+    ]
+    return "\n\n".join([*new, *by_hand]) + "\n"
+
+
+def _sections(page: str) -> list[str]:
+    return re.split(r"\n+(?=## )", page.rstrip("\n"))
+
+
+def conditions(began: datetime, loads: tuple[float, float] | None) -> str:
     """When, where and beside how much else it was measured.
 
     Args:
-        loads: averages of a minute, when it began and when it ended.
+        loads: averages of a minute, when it began and when it ended; `None`: run by hand, beside nobody knows what.
     """
+    when = f"Measured on {began.date().isoformat()}, apart from the table above: {_machine_line()}."
+    if loads is None:
+        return f"{when} Run by hand."
     return (
-        f"Measured on {began.date().isoformat()}, apart from the table above: {_machine_line()}. "
+        f"{when} "
         f"Load average of a minute when it began {loads[0]:.1f}, when it ended {loads[1]:.1f}; with more than "
         "there are cores, others were at work as well: medians of microseconds bear that, higher percentiles "
         "and figures end to end do not."

@@ -43,3 +43,20 @@ def test_a_section_that_is_there_is_renewed_in_its_place(page):
     assert "Then." not in found
     assert found.index("Now.") < found.index("## Last")
     assert found.endswith("## Last\n\nkept\n")
+
+
+def test_a_new_page_keeps_the_sections_of_what_is_run_by_hand(page):
+    by_hand = {**REPORT, "command": "benchmarks/chaos.py --seed 3"}
+    before = page.with_section(page.with_section("# Page\n", REPORT, "Then."), by_hand, "By hand.")
+
+    found = page.with_others("# New\n\n## How\n\ntext\n", before)
+
+    assert found.startswith("# New\n\n## How\n\ntext\n\n## `benchmarks/chaos.py --seed 3`\n\nBy hand.\n")
+    assert "benchmarks/cache.py" not in found
+
+
+def test_a_new_page_has_no_section_twice(page):
+    before = page.with_section("# Page\n", {**REPORT, "command": "benchmarks/chaos.py"}, "Then.")
+    new = page.with_section("# New\n", {**REPORT, "command": "benchmarks/chaos.py"}, "Now.")
+
+    assert page.with_others(new, before) == new
