@@ -19,6 +19,7 @@ def anything_runs(state: StateDir) -> bool:
 
 
 def server_pid(state: StateDir) -> int:
+    """The server's process; 0 while it is being started."""
     address = state.address()
     assert address is not None
     return address.pid
@@ -29,6 +30,7 @@ def guardian_pid(state: StateDir) -> int:
 
 
 def kill(pid: int) -> None:
+    assert pid > 0, "0 is the process group of the tests themselves"
     os.kill(pid, signal.SIGKILL)
 
 

@@ -24,6 +24,7 @@ class Child:
         self.name = name
         self.log = log
         self._popen = popen
+        self._killed = False
 
     @property
     def pid(self) -> int:
@@ -71,7 +72,13 @@ class Child:
         return self.wait(timeout=timeout)
 
     def kill(self) -> None:
-        """Ends it and its children at once, as a crash would (SIGKILL to its process group)."""
+        """Ends it and its children at once, as a crash would (SIGKILL to its process group).
+
+        Once: when they are gone, the system may give their number to another group.
+        """
+        if self._killed:
+            return
+        self._killed = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait(10)

@@ -69,6 +69,8 @@ def test_kubernetes_runs_what_the_procfile_runs(name):
 def test_every_variable_of_ours_is_a_setting(name, monkeypatch):
     in_kubernetes = {one["name"]: one.get("value", URL) for one in container(name)["env"]}
     in_compose = COMPOSE["services"][name]["environment"]
+    for variable in [given for given in os.environ if given.startswith("CF_WORKERS_TEST_")]:
+        monkeypatch.delenv(variable)  # those of the tests themselves
     for variable, value in {**in_compose, **in_kubernetes, **environment(name)}.items():
         monkeypatch.setenv(variable, URL if variable.endswith("_URL") else str(value))
 
