@@ -62,12 +62,14 @@ def main() -> None:
         help="renew the sections of these benchmarks here, and no others",
     )
     options = parser.parse_args()
+    if options.reports:
+        if options.write or not options.section:
+            parser.error("--reports goes with --section: a whole page is that of one run")
+        _put_on_page(options.reports, options.section)
+        return
     load, began_at = os.getloadavg()[0], datetime.now(UTC)
     began = time.monotonic()
-    if options.reports:
-        reports = [json.loads(path.read_text(encoding="utf-8")) for path in options.reports]
-    else:
-        reports = [_run(name, quick=options.quick) for name in options.only]
+    reports = [_run(name, quick=options.quick) for name in options.only]
     seconds = time.monotonic() - began
     rows = [row for report in reports for row in rows_of(report)]
     print(as_markdown(HEAD, rows))
@@ -79,11 +81,19 @@ def main() -> None:
         options.write.write_text(page, encoding="utf-8")
     if options.section:
         page = options.section.read_text(encoding="utf-8")
-        loads = None if options.reports else (load, os.getloadavg()[0])
         for report in reports:
-            page = with_section(page, report, conditions(began_at, loads))
+            page = with_section(page, report, conditions(began_at, (load, os.getloadavg()[0])))
         options.section.write_text(page, encoding="utf-8")
     sys.exit(int(any(finding["met"] is False for report in reports for finding in report["findings"])))
+
+
+def _put_on_page(reports: list[Path], target: Path) -> None:
+    """Renew the sections of what was run by hand; a report is as old as its file."""
+    page = target.read_text(encoding="utf-8")
+    for path in reports:
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        page = with_section(page, json.loads(path.read_text(encoding="utf-8")), conditions(written, None))
+    target.write_text(page, encoding="utf-8")
 
 
 def _run(name: str, *, quick: bool) -> dict[str, Any]:

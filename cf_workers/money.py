@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import overload
 
 NANOS = 1_000_000_000
+"""Billionths of a dollar in a dollar."""
 
 
 @overload

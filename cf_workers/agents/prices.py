@@ -23,8 +23,6 @@ from cf_workers.money import NANOS
 
 log = logging.getLogger(__name__)
 
-"""Billionths of a dollar in a dollar."""
-
 _MILLION = Decimal(1_000_000)
 _STANDARD_TIERS = (None, "standard", "batch")
 _FAST, _STANDARD_SPEEDS = "fast", (None, "standard")
